@@ -1,0 +1,47 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import { CheckpointError } from '../errors.ts'
+
+/** A file opened for reads by position. Node has no mmap, and checkpoints need not fit in memory. */
+export interface CheckpointFile {
+  readonly path: string
+  readonly size: number
+  /** Exactly `length` bytes from `position`. Throws `CheckpointError` where the file ends first. */
+  read(position: number, length: number): Promise<Uint8Array<ArrayBuffer>>
+  close(): Promise<void>
+}
+
+/** Opens `path` for reads by position. Throws `CheckpointError` when it is missing or not a plain file. */
+export async function openCheckpointFile(path: string): Promise<CheckpointFile> {
+  let handle: FileHandle
+  try {
+    handle = await open(path, 'r')
+  } catch (cause) {
+    throw new CheckpointError(`${path}: cannot be opened (${(cause as Error).message}); is the path right?`, { cause })
+  }
+  const stat = await handle.stat()
+  if (!stat.isFile()) {
+    await handle.close()
+    throw new CheckpointError(`${path}: is not a plain file; expected a checkpoint file`)
+  }
+  return {
+    path,
+    size: stat.size,
+    async read(position, length) {
+      const bytes = new Uint8Array(length)
+      let done = 0
+      while (done < length) {
+        // one read() moves at most 2 GiB
+        const step = Math.min(length - done, 2 ** 30)
+        const { bytesRead } = await handle.read(bytes, done, step, position + done)
+        if (bytesRead === 0) {
+          throw new CheckpointError(
+            `${path}: ends at byte ${position + done}, expected ${length} bytes from ${position}; is the download complete?`,
+          )
+        }
+        done += bytesRead
+      }
+      return bytes
+    },
+    close: () => handle.close(),
+  }
+}

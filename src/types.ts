@@ -1,0 +1,95 @@
+/**
+ * The nouns of the toolkit. A plan is data, a model is data, a method is a loop.
+ *
+ * Shape letters, the same everywhere: B batch · T sequence · D hidden · K key/value heads · G query heads per key/value
+ * head · E head dim · F intermediate · V vocabulary · N tokens (B·T).
+ */
+
+/** A residual branch with its own norm. */
+export type BlockKind = 'attention' | 'crossAttention' | 'mlp'
+
+export type StackName = 'encoder' | 'decoder'
+
+/** Names one block: `decoder.12.mlp`. */
+export type BlockId = `${StackName}.${number}.${BlockKind}`
+
+/** What to leave out of a model. The only description of a pruned model. */
+export interface PruningPlan {
+  /** Removed branches, in the order removed. */
+  readonly blocks: readonly BlockId[]
+  /** Removed units (key/value head groups or intermediate channels) of the blocks that stay. */
+  readonly units: Readonly<Partial<Record<BlockId, readonly number[]>>>
+}
+
+/** `config.json`, untouched; an architecture table reads it. */
+export type ModelConfig = Readonly<Record<string, unknown>>
+
+/** How a tensor's elements are stored. The names are those of safetensors and GGUF. */
+export type StoredType =
+  | ('F32' | 'F16' | 'BF16' | 'F64' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL')
+  | ('Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K')
+
+export interface TensorInfo {
+  readonly name: string
+  readonly type: StoredType
+  readonly shape: readonly number[]
+}
+
+/** The tensors of a checkpoint under their Hugging Face names, read by position when asked for. */
+export interface WeightStore {
+  readonly tensors: ReadonlyMap<string, TensorInfo>
+  /** The files behind the store, in the order their bytes enter the content hash. */
+  readonly files: readonly string[]
+  /** Values widened to float32, row-major; the caller owns the array. Throws `CheckpointError` for an unknown name. */
+  read(name: string): Promise<Float32Array<ArrayBuffer>>
+  /** Stored bytes, little-endian, unconverted; only for types that safetensors knows. The caller owns them. */
+  readBytes(name: string): Promise<Uint8Array<ArrayBuffer>>
+  close(): Promise<void>
+}
+
+/** Checkpoint name and axes of one weight: `(K G E) D` says the shape, and how to slice when unit K goes. */
+export type WeightTable = Readonly<Record<string, readonly [name: string, axes: string]>>
+
+/** One residual branch of a loaded model. */
+export interface Block {
+  readonly id: BlockId
+  readonly kind: BlockKind
+  readonly stack: StackName
+  readonly layer: number
+  /** Key/value head groups (attention) or intermediate channels (mlp). */
+  readonly units: number
+  /** All parameters of the branch, its norm included. */
+  readonly parameters: number
+  readonly weights: WeightTable
+}
+
+/** Lower is better. The one door between the methods and the machine: sharing, caching and journaling live behind it. */
+export interface Objective {
+  /** What the losses count: `nats per token`. */
+  readonly unit: string
+  evaluate(plans: readonly PruningPlan[], signal?: AbortSignal): Promise<number[]>
+}
+
+/** One candidate and the loss of the model without it. */
+export interface Score {
+  readonly block: BlockId
+  readonly loss: number
+}
+
+/** One removal chosen by a method. */
+export interface PruningStep {
+  readonly plan: PruningPlan
+  /** Blocks removed in this step. */
+  readonly removed: readonly BlockId[]
+  /** Loss of the model without everything in `plan`. */
+  readonly loss: number
+  /** The second-best candidate of the step, absent when there was only one. */
+  readonly runnerUp?: Score
+}
+
+/** Packed token ids: `rows` rows of `rowLength` tokens, row-major. */
+export interface TokenRows {
+  readonly ids: Int32Array
+  readonly rows: number
+  readonly rowLength: number
+}
