@@ -1,0 +1,22 @@
+import type { Block, ModelConfig, WeightStore, WeightTable } from '../types.ts'
+import type { Architecture, Sizes } from './architecture.ts'
+
+/** A loaded model: its description and lazy access to its weights. */
+export interface Model {
+  /** What the user named: a hub id, a folder or a file. */
+  readonly id: string
+  readonly config: ModelConfig
+  readonly architecture: Architecture
+  readonly sizes: Sizes
+  /** Forward order. */
+  readonly blocks: readonly Block[]
+  /** Weights outside the blocks. */
+  readonly outer: WeightTable
+  readonly weights: WeightStore
+  /** Parameters of the whole model; a tied head counts once. */
+  readonly parameters: number
+  /** Files carried along to an export: tokenizer.json, tokenizer_config.json, generation_config.json … */
+  readonly assets: ReadonlyMap<string, () => Promise<Uint8Array>>
+  /** Where it was read from: enough to open it again in another thread. */
+  readonly path: string
+}
