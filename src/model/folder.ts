@@ -1,0 +1,137 @@
+import { readdir } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { CheckpointError } from '../errors.ts'
+import { openCheckpointFile } from '../format/checkpointFile.ts'
+import { openSafetensors } from '../format/safetensors/read.ts'
+import type { ModelConfig, WeightStore } from '../types.ts'
+
+/** A Hugging Face model folder, opened. The caller closes `weights`. */
+export interface OpenedFolder {
+  readonly config: ModelConfig
+  readonly weights: WeightStore
+  /** File name → its bytes, read when asked for: what an export carries along. */
+  readonly assets: ReadonlyMap<string, () => Promise<Uint8Array>>
+}
+
+/** Published configurations have some kilobytes, those with quantisation tables some hundred. */
+const maxConfigBytes = 10_000_000
+
+/** The largest tokenizer.json published have some 40 MB. */
+const maxAssetBytes = 500_000_000
+
+/** Files an export carries along, in the order they are listed. */
+const assetNames = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'tokenizer.model',
+  'spiece.model',
+  'sentencepiece.bpe.model',
+  'vocab.json',
+  'merges.txt',
+  'vocab.txt',
+  'chat_template.jinja',
+  'chat_template.json',
+  'generation_config.json',
+]
+
+const licencePattern = /^(LICENSE|LICENCE|NOTICE|COPYING)/i
+
+/**
+ * Opens a folder as `save_pretrained` or a download leaves it: `config.json` beside `model.safetensors`, beside
+ * `model.safetensors.index.json` with its shards, or beside one `*.safetensors` of another name. Throws
+ * `CheckpointError` that names what is missing, and how to convert a checkpoint of another format. Pickled checkpoints
+ * are never opened, because opening one runs its code.
+ */
+export async function openFolder(path: string): Promise<OpenedFolder> {
+  const names = await listFolder(path)
+  if (!names.includes('config.json')) {
+    throw new CheckpointError(
+      `${path}: has no config.json, expected a model folder with config.json and model.safetensors; ${adviceFor(names, path)}`,
+    )
+  }
+  const config = await readConfig(join(path, 'config.json'))
+  const weights = await openSafetensors(join(path, weightsName(names, path)))
+  const carried = [...assetNames.filter((name) => names.includes(name)), ...names.filter((n) => licencePattern.test(n))]
+  return {
+    config,
+    weights,
+    assets: new Map(carried.map((name) => [name, () => readWhole(join(path, name), maxAssetBytes)])),
+  }
+}
+
+async function listFolder(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path)).sort()
+  } catch (cause) {
+    throw new CheckpointError(
+      `${path}: cannot be opened as a folder (${(cause as Error).message}); expected a model folder with config.json and model.safetensors`,
+      { cause },
+    )
+  }
+}
+
+async function readConfig(path: string): Promise<ModelConfig> {
+  const bytes = await readWhole(path, maxConfigBytes)
+  let config: unknown
+  try {
+    config = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw new CheckpointError(`${path}: is not JSON; is the download complete?`, { cause })
+  }
+  if (typeof config !== 'object' || config === null || Array.isArray(config)) {
+    const found = Array.isArray(config) ? 'a list' : config === null ? 'null' : `a ${typeof config}`
+    throw new CheckpointError(`${path}: holds ${found}, expected an object; is this a model's config.json?`)
+  }
+  return config as ModelConfig
+}
+
+/** Name of the file that leads to all weights. `model.safetensors` goes before an index, as in transformers. */
+function weightsName(names: readonly string[], path: string): string {
+  for (const name of ['model.safetensors', 'model.safetensors.index.json']) if (names.includes(name)) return name
+  if (names.includes('adapter_config.json')) {
+    throw new CheckpointError(
+      `${path}: holds an adapter, expected a whole model; merge it into its base model first (peft: merge_and_unload, then save_pretrained)`,
+    )
+  }
+  const files = names.filter((name) => name.endsWith('.safetensors'))
+  const indexes = names.filter((name) => name.endsWith('.safetensors.index.json'))
+  const [only, ...others] = indexes.length > 0 ? indexes : files
+  if (only === undefined) {
+    throw new CheckpointError(
+      `${path}: has no weights, expected model.safetensors or model.safetensors.index.json; ${adviceFor(names, path)}`,
+    )
+  }
+  if (others.length > 0) {
+    throw new CheckpointError(
+      `${path}: has ${others.length + 1} weight files (${only}, ${others[0]} …) and no model.safetensors.index.json that says which belong together; download the index too, or leave one file`,
+    )
+  }
+  return only
+}
+
+/** What to do with a folder that holds something else. */
+function adviceFor(names: readonly string[], path: string): string {
+  const pickled = names.find((name) => /\.(bin|pt|pth|ckpt|pkl)(\.index\.json)?$/.test(name))
+  if (pickled !== undefined) {
+    return `${pickled} is a pickled checkpoint, which would run its own code when opened: convert it with python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained('${path}').save_pretrained('${basename(path)}-safetensors')"`
+  }
+  const gguf = names.find((name) => name.endsWith('.gguf'))
+  if (gguf !== undefined) return `to prune ${gguf}, name that file instead of its folder`
+  const foreign = names.find((name) => /\.(h5|msgpack|onnx)$/.test(name))
+  if (foreign !== undefined) return `${foreign} cannot be read: save the model as safetensors with transformers`
+  return 'is the path right and the download complete?'
+}
+
+async function readWhole(path: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+  const file = await openCheckpointFile(path)
+  try {
+    if (file.size > limit) {
+      throw new CheckpointError(`${path}: has ${file.size} bytes, expected at most ${limit}; is it the right file?`)
+    }
+    return await file.read(0, file.size)
+  } finally {
+    await file.close()
+  }
+}
