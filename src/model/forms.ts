@@ -18,8 +18,8 @@ export interface AttentionForm {
   readonly headDim: number
   /** Query heads per key/value head, G. */
   readonly groupSize: number
-  /** Attention sees at most this many positions back; absent: all. */
-  readonly window?: number
+  /** Attention sees at most this many positions, the own one included; undefined: all. */
+  readonly window: number | undefined
   /** q, k, v (and o) carry biases. */
   readonly biases: { readonly qkv: boolean; readonly o: boolean }
 }

@@ -1,0 +1,85 @@
+import type { RopeForm } from '../model/forms.ts'
+import type { Node, Operation, OperationAttributes, Value } from './operations.ts'
+
+/** Where a graph's input comes from. The engine feeds, and an export wires, each kind in its own way. */
+export type InputSource =
+  /** A weight of the block, by the role its architecture table gives it. */
+  | { readonly from: 'weight'; readonly role: string }
+  /** A tensor that flows from block to block: `hidden` (B,T,D). */
+  | { readonly from: 'state'; readonly name: string }
+  /** A tensor that depends on the batch's shape only. */
+  | { readonly from: 'environment'; readonly of: Environment }
+  /** Token ids or targets. */
+  | { readonly from: 'data'; readonly name: 'ids' | 'targets' }
+
+/** Tensors made from the numbers of rows B and tokens T alone. */
+export type Environment =
+  /** (T,E/2) cosines or sines of position · frequency */
+  | { readonly type: 'rotaryCos' | 'rotarySin'; readonly rope: RopeForm }
+  /** (B) int32: T-1, the last position of each row */
+  | { readonly type: 'lastPosition' }
+  /** () int32: T */
+  | { readonly type: 'length' }
+  /** (T,T): 0 where attention may look, a large negative number elsewhere */
+  | { readonly type: 'causalMask'; readonly window: number | undefined }
+
+export type ElementType = 'float32' | 'int32' | 'int64'
+
+/** Shape letters, or sizes where they are fixed. */
+export type Dims = readonly (string | number)[]
+
+export interface GraphInput {
+  readonly value: Value
+  readonly type: ElementType
+  readonly dims: Dims
+  readonly source: InputSource
+}
+
+/** A part of a model as data: inputs, operations in order, outputs. */
+export interface Graph {
+  readonly name: string
+  readonly inputs: readonly GraphInput[]
+  readonly nodes: readonly Node[]
+  readonly outputs: readonly { readonly value: Value; readonly dims: Dims }[]
+}
+
+/** Writes a graph operation by operation. Every method returns the new value. */
+export interface GraphBuilder {
+  weight(role: string, dims: Dims): Value
+  state(name: string, dims: Dims): Value
+  environment(of: Environment, dims: Dims): Value
+  data(name: 'ids' | 'targets', dims: Dims): Value
+  apply<Op extends Operation>(op: Op, inputs: readonly Value[], attributes: OperationAttributes[Op]): Value
+  finish(outputs: readonly (readonly [Value, Dims])[]): Graph
+}
+
+/** A builder for the graph called `name`. */
+export function buildGraph(name: string): GraphBuilder {
+  const inputs: GraphInput[] = []
+  const nodes: Node[] = []
+  const input = (type: ElementType, dims: Dims, source: InputSource, inputName: string): Value => {
+    const known = inputs.find(({ value }) => value.name === inputName)
+    if (known !== undefined) return known.value
+    const value = { name: inputName }
+    inputs.push({ value, type, dims, source })
+    return value
+  }
+  return {
+    weight: (role, dims) => input('float32', dims, { from: 'weight', role }, role),
+    state: (state, dims) => input('float32', dims, { from: 'state', name: state }, state),
+    environment: (of, dims) =>
+      input(
+        of.type === 'lastPosition' || of.type === 'length' ? 'int32' : 'float32',
+        dims,
+        { from: 'environment', of },
+        of.type,
+      ),
+    data: (data, dims) => input('int64', dims, { from: 'data', name: data }, data),
+    apply(op, inputValues, attributes) {
+      const output = { name: `${op}_${nodes.length}` }
+      nodes.push({ op, inputs: inputValues, output, attributes } as unknown as Node)
+      return output
+    },
+    finish: (outputs) => ({ name, inputs, nodes, outputs: outputs.map(([value, dims]) => ({ value, dims })) }),
+  }
+}

@@ -1,0 +1,140 @@
+import { encodeOnnx, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
+import type { Graph } from './graph.ts'
+import type { Node, Operation } from './operations.ts'
+
+/** The standard operators and onnxruntime's own, at the versions our lowerings are written for. */
+export const opsets = { '': 21, 'com.microsoft': 1 }
+
+/** The .onnx bytes of `graph`, weights as inputs. */
+export function graphToOnnx(graph: Graph): Uint8Array {
+  const lowered = graph.nodes.map(lowerNode)
+  return encodeOnnx({
+    name: graph.name,
+    opsets,
+    nodes: lowered.flatMap(({ nodes }) => nodes),
+    initializers: lowered.flatMap(({ initializers }) => initializers),
+    inputs: graph.inputs.map(({ value, type, dims }) => ({ name: value.name, type, dims })),
+    outputs: graph.outputs.map(({ value, dims }) => ({ name: value.name, type: 'float32', dims })),
+  })
+}
+
+/** The ONNX form of one of our operations. */
+export interface Lowered {
+  readonly nodes: readonly OnnxNode[]
+  readonly initializers: readonly OnnxInitializer[]
+}
+
+/** The ONNX nodes of one node, with the constants they need. */
+export function lowerNode(node: Node): Lowered {
+  const lower = lowerings[node.op] as (node: Node, names: Names) => Lowered
+  return lower(node, { inputs: node.inputs.map(({ name }) => name), output: node.output.name })
+}
+
+interface Names {
+  readonly inputs: readonly string[]
+  readonly output: string
+}
+
+type Lowerings = { [Op in Operation]: (node: Extract<Node, { op: Op }>, names: Names) => Lowered }
+
+const lowerings: Lowerings = {
+  linear(_, { inputs: [x, w, bias], output }) {
+    // FusedMatMul takes x with any number of axes and the weights as checkpoints have them, (out, in)
+    const product = bias === undefined ? output : `${output}_product`
+    const matmul = {
+      type: 'FusedMatMul',
+      domain: 'com.microsoft',
+      inputs: [x!, w!],
+      outputs: [product],
+      attributes: { transB: { int: 1 } },
+    }
+    const add = { type: 'Add', inputs: [product, bias ?? ''], outputs: [output] }
+    return { nodes: bias === undefined ? [matmul] : [matmul, add], initializers: [] }
+  },
+  matmul: plain('MatMul'),
+  add: plain('Add'),
+  mul: plain('Mul'),
+  // registered by onnxruntime in the standard domain although ONNX does not define it
+  rmsNorm: ({ attributes }, names) =>
+    one('SimplifiedLayerNormalization', names, { axis: { int: -1 }, epsilon: { float: attributes.epsilon } }),
+  silu: (_, { inputs, output }) => ({
+    nodes: [
+      {
+        type: 'QuickGelu', // x · sigmoid(α x) in one pass
+        domain: 'com.microsoft',
+        inputs,
+        outputs: [output],
+        attributes: { alpha: { float: 1 } },
+      },
+    ],
+    initializers: [],
+  }),
+  embedding: plain('Gather'),
+  reshape: ({ attributes }, names) => withConstants('Reshape', names, [attributes.shape]),
+  transpose: ({ attributes }, names) => one('Transpose', names, { perm: { ints: attributes.order } }),
+  slice: ({ attributes: { axis, start, end } }, names) => withConstants('Slice', names, [[start], [end], [axis]]),
+  concat: ({ attributes }, names) => one('Concat', names, { axis: { int: attributes.axis } }),
+  scale({ attributes }, { inputs, output }) {
+    const name = `${output}_by`
+    const data = new Uint8Array(Float32Array.of(attributes.by).buffer)
+    return {
+      nodes: [{ type: 'Mul', inputs: [...inputs, name], outputs: [output] }],
+      initializers: [{ name, type: 'float32', dims: [], data }],
+    }
+  },
+  softmax: (_, names) => one('Softmax', names, { axis: { int: -1 } }),
+  logSoftmax: (_, names) => one('LogSoftmax', names, { axis: { int: -1 } }),
+  pick(_, { inputs: [x, index], output }) {
+    const axis = constant(`${output}_axis`, [1])
+    const [column, picked] = [`${output}_index`, `${output}_column`]
+    return {
+      nodes: [
+        { type: 'Unsqueeze', inputs: [index!, axis.name], outputs: [column] },
+        { type: 'GatherElements', inputs: [x!, column], outputs: [picked], attributes: { axis: { int: 1 } } },
+        { type: 'Squeeze', inputs: [picked, axis.name], outputs: [output] },
+      ],
+      initializers: [axis],
+    }
+  },
+  groupQueryAttention({ attributes }, { inputs: [q, k, v, last, length, cos, sin], output }) {
+    return {
+      nodes: [
+        {
+          type: 'GroupQueryAttention',
+          domain: 'com.microsoft',
+          inputs: [q!, k!, v!, '', '', last!, length!, cos!, sin!],
+          outputs: [output, `${output}_presentKey`, `${output}_presentValue`],
+          attributes: {
+            num_heads: { int: attributes.heads },
+            kv_num_heads: { int: attributes.kvHeads },
+            scale: { float: attributes.scale },
+            do_rotary: { int: 1 },
+            ...(attributes.window !== undefined && { local_window_size: { int: attributes.window } }),
+          },
+        },
+      ],
+      initializers: [],
+    }
+  },
+}
+
+function plain(type: string) {
+  return (_: Node, names: Names) => one(type, names)
+}
+
+function one(type: string, { inputs, output }: Names, attributes: OnnxNode['attributes'] = {}): Lowered {
+  return { nodes: [{ type, inputs, outputs: [output], attributes }], initializers: [] }
+}
+
+function withConstants(type: string, { inputs, output }: Names, values: readonly (readonly number[])[]): Lowered {
+  const initializers = values.map((value, i) => constant(`${output}_${i}`, value))
+  return {
+    nodes: [{ type, inputs: [...inputs, ...initializers.map(({ name }) => name)], outputs: [output] }],
+    initializers,
+  }
+}
+
+function constant(name: string, values: readonly number[]): OnnxInitializer {
+  const data = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
+  return { name, type: 'int64', dims: [values.length], data }
+}

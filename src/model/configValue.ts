@@ -1,0 +1,60 @@
+import { UnsupportedModelError } from '../errors.ts'
+import type { ModelConfig } from '../types.ts'
+
+/** A positive whole number of config.json, `fallback` where the key is absent or null. */
+export function countOf(config: ModelConfig, key: string, fallback?: number): number {
+  const value = config[key] ?? fallback
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 1 || value > 2 ** 31) {
+    throw new UnsupportedModelError(`config.json: "${key}" is ${show(value)}, expected a whole number from 1 to 2^31`)
+  }
+  return value
+}
+
+/** A finite number of config.json, `fallback` where the key is absent or null. */
+export function numberOf(config: ModelConfig, key: string, fallback?: number): number {
+  const value = config[key] ?? fallback
+  if (typeof value !== 'number' || !Number.isFinite(value)) {
+    throw new UnsupportedModelError(`config.json: "${key}" is ${show(value)}, expected a finite number`)
+  }
+  return value
+}
+
+/** A true/false value of config.json, `fallback` where the key is absent or null. */
+export function flagOf(config: ModelConfig, key: string, fallback: boolean): boolean {
+  const value = config[key] ?? fallback
+  if (typeof value !== 'boolean') {
+    throw new UnsupportedModelError(`config.json: "${key}" is ${show(value)}, expected true or false`)
+  }
+  return value
+}
+
+/** A string of config.json that must be one of `known`, `fallback` where the key is absent or null. */
+export function choiceOf<Choice extends string>(
+  config: ModelConfig,
+  key: string,
+  known: readonly Choice[],
+  fallback?: Choice,
+): Choice {
+  const value = config[key] ?? fallback
+  const found = known.find((choice) => choice === value)
+  if (found === undefined) {
+    throw new UnsupportedModelError(
+      `config.json: "${key}" is ${show(value)}, which is not supported; known: ${known.join(', ')}`,
+    )
+  }
+  return found
+}
+
+/** A nested object of config.json, undefined where the key is absent or null. */
+export function objectOf(config: ModelConfig, key: string): ModelConfig | undefined {
+  const value = config[key]
+  if (value === undefined || value === null) return undefined
+  if (typeof value !== 'object' || Array.isArray(value)) {
+    throw new UnsupportedModelError(`config.json: "${key}" is ${show(value)}, expected an object`)
+  }
+  return value as ModelConfig
+}
+
+function show(value: unknown): string {
+  return value === undefined ? 'missing' : JSON.stringify(value).slice(0, 80)
+}

@@ -1,0 +1,56 @@
+import { PlanError } from '../errors.ts'
+import type { Block, BlockId, BlockKind, PruningPlan } from '../types.ts'
+import type { Model } from './model.ts'
+
+/** The plan that leaves nothing out. */
+export const emptyPlan: PruningPlan = { blocks: [], units: {} }
+
+/** `plan` with one block more. */
+export function withoutBlock(plan: PruningPlan, block: BlockId): PruningPlan {
+  return { ...plan, blocks: [...plan.blocks, block] }
+}
+
+/** Blocks that `plan` keeps, kind by kind in the order of `kinds`, in forward order within a kind. */
+export function remainingBlocks(model: Model, plan: PruningPlan, kinds: readonly BlockKind[]): Block[] {
+  const removed = new Set(plan.blocks)
+  return kinds.flatMap((kind) => model.blocks.filter((block) => block.kind === kind && !removed.has(block.id)))
+}
+
+/** A text that is equal for two plans exactly when they leave out the same structure, whatever the order. */
+export function planKey(plan: PruningPlan): string {
+  const units = removedUnits(plan)
+    .filter(([, removed]) => removed.length > 0)
+    .map(([id, removed]) => `${id}:${[...removed].sort((a, b) => a - b).join(',')}`)
+  return [[...plan.blocks].sort().join(' '), ...units.sort()].join('|')
+}
+
+/** The removed units of `plan`, block by block. */
+export function removedUnits(plan: PruningPlan): [BlockId, readonly number[]][] {
+  return Object.entries(plan.units) as [BlockId, readonly number[]][]
+}
+
+/** Throws `PlanError` when `plan` names blocks or units that `model` does not have. */
+export function checkPlan(model: Model, plan: PruningPlan): void {
+  const blocks = new Map(model.blocks.map((block) => [block.id, block]))
+  const removed = new Set<string>()
+  for (const id of plan.blocks) {
+    if (!blocks.has(id)) {
+      const last = model.blocks.at(-1)?.id ?? 'none'
+      throw new PlanError(
+        `plan: block "${id}" is not in ${model.id}, whose last block is ${last}; is the plan another model's?`,
+      )
+    }
+    if (removed.has(id)) throw new PlanError(`plan: block "${id}" is listed twice`)
+    removed.add(id)
+  }
+  for (const [id, units] of removedUnits(plan)) {
+    const block = blocks.get(id)
+    if (block === undefined) throw new PlanError(`plan: units of "${id}", a block that ${model.id} does not have`)
+    const seen = new Set(units)
+    const outside = units.find((unit) => !Number.isInteger(unit) || unit < 0 || unit >= block.units)
+    if (outside !== undefined) {
+      throw new PlanError(`plan: unit ${outside} of ${id}, expected 0 to ${block.units - 1}`)
+    }
+    if (seen.size !== units.length) throw new PlanError(`plan: a unit of ${id} is listed twice`)
+  }
+}
