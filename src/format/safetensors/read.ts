@@ -4,7 +4,7 @@ import { CheckpointError, ToolkitError } from '../../errors.ts'
 import { bfloat16ToFloat32, float16ToFloat32 } from '../../tensor/half.ts'
 import type { TensorInfo, WeightStore } from '../../types.ts'
 import { type CheckpointFile, openCheckpointFile } from '../checkpointFile.ts'
-import { isSafetensorsType } from './dtypes.ts'
+import { bytesPerElement, isSafetensorsType } from './dtypes.ts'
 import { type HeaderEntry, readHeader } from './header.ts'
 import { firstIssue, maxJsonBytes, parseUntrustedObject, quoted, stringsByName } from './json.ts'
 
@@ -80,7 +80,8 @@ async function readIndex(indexPath: string, subject: string): Promise<ReadonlyMa
 
 /** A link from the folder elsewhere is the owner's (the hub cache is made of them); a path in the index is a stranger's. */
 function isFileName(name: string): boolean {
-  return name.endsWith('.safetensors') && !/[/\\:\0]/.test(name) && !name.startsWith('.')
+  // quoting marks control characters, backslashes and names too long
+  return name.endsWith('.safetensors') && quoted(name) === `"${name}"` && !/[/:]/.test(name) && !name.startsWith('.')
 }
 
 interface OpenFiles {
@@ -148,8 +149,7 @@ function storeOf({ files, entries }: OpenFiles): WeightStore {
     },
     async readBytes(name) {
       const entry = entryOf(name)
-      if (!isSafetensorsType(entry.type))
-        throw wrongType(entry, 'a type of at least one whole byte that the toolkit knows')
+      if (!isSafetensorsType(entry.type)) throw wrongType(entry, `one of ${Object.keys(bytesPerElement).join(', ')}`)
       return bytesOf(entry)
     },
     close: () => closeAll(files),
