@@ -1,0 +1,48 @@
+import * as ort from 'onnxruntime-node'
+import type { Environment } from '../graph/graph.ts'
+
+/** The tensors of a graph that depend on the number of rows B and tokens T alone, made once per shape. */
+export function environmentCache(): (of: Environment, rows: number, tokens: number) => ort.Tensor {
+  const tensors = new Map<string, ort.Tensor>()
+  return (of, rows, tokens) => {
+    const key = JSON.stringify([of, rows, tokens])
+    const tensor = tensors.get(key) ?? makers[of.type](of as never, rows, tokens)
+    tensors.set(key, tensor)
+    return tensor
+  }
+}
+
+type Makers = {
+  [Type in Environment['type']]: (
+    of: Extract<Environment, { type: Type | Environment['type'] }>,
+    rows: number,
+    tokens: number,
+  ) => ort.Tensor
+}
+
+const makers: Makers = {
+  rotaryCos: (of, _, tokens) => rotaryTable(of, tokens, Math.cos),
+  rotarySin: (of, _, tokens) => rotaryTable(of, tokens, Math.sin),
+  lastPosition: (_, rows, tokens) => new ort.Tensor('int32', new Int32Array(rows).fill(tokens - 1), [rows]),
+  length: (_, __, tokens) => new ort.Tensor('int32', Int32Array.of(tokens), []),
+  causalMask: (of, _, tokens) => {
+    const window = of.type === 'causalMask' ? (of.window ?? tokens) : tokens
+    const mask = new Float32Array(tokens * tokens)
+    for (let q = 0; q < tokens; q++) {
+      for (let k = 0; k < tokens; k++) mask[q * tokens + k] = k <= q && q - k < window ? 0 : -1e30
+    }
+    return new ort.Tensor('float32', mask, [tokens, tokens])
+  },
+}
+
+/** (T,E/2); the angle is a float32 product, as the reference implementations compute it. */
+function rotaryTable(of: Environment, tokens: number, wave: (angle: number) => number): ort.Tensor {
+  if (of.type !== 'rotaryCos' && of.type !== 'rotarySin') throw new RangeError(`${of.type} has no frequencies`)
+  const { inverseFrequencies } = of.rope
+  const half = inverseFrequencies.length
+  const table = new Float32Array(tokens * half)
+  for (let t = 0; t < tokens; t++) {
+    for (let i = 0; i < half; i++) table[t * half + i] = wave(Math.fround(t * Math.fround(inverseFrequencies[i]!)))
+  }
+  return new ort.Tensor('float32', table, [tokens, half])
+}
