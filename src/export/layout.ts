@@ -1,0 +1,72 @@
+import type { Model } from '../model/model.ts'
+import type { Block, BlockKind, PruningPlan, StackName } from '../types.ts'
+
+/**
+ * What software a pruned model needs.
+ *
+ * - `whole`: every surviving layer is complete; a stock checkpoint with fewer layers.
+ * - `repacked`: the survivors still alternate attention, mlp, attention, mlp …, so an attention and the mlp after it make
+ *   one stock layer though they come from two; a stock checkpoint as well.
+ * - `custom`: any other set of blocks; needs code that leaves out single branches.
+ *
+ * A model without any block is `whole` with no layers: embedding, final norm and head.
+ */
+export type ExportForm = 'whole' | 'repacked' | 'custom'
+
+/** The old layer of each block of a new layer: `{ attention: 3, mlp: 4 }`. An absent kind has no block. */
+export type NewLayer = Readonly<Partial<Record<BlockKind, number>>>
+
+export interface Layout {
+  readonly form: ExportForm
+  /** The new layers of each stack, as few as the order of the surviving blocks allows. */
+  readonly stacks: Readonly<Partial<Record<StackName, readonly NewLayer[]>>>
+}
+
+/** How the blocks that `plan` keeps are packed into layers; widths have no say in it. */
+export function layoutOf(model: Model, plan: PruningPlan): Layout {
+  const removed = new Set(plan.blocks)
+  const kept = model.blocks.filter((block) => !removed.has(block.id))
+  const stacks: Partial<Record<StackName, readonly NewLayer[]>> = {}
+  const forms: ExportForm[] = []
+  for (const [stack, table] of Object.entries(model.architecture.stacks)) {
+    const kinds = table.blocks.map((block) => block.kind)
+    const layers = packLayers(
+      kept.filter((block) => block.stack === stack),
+      kinds,
+      sharesWeights(model.blocks.filter((block) => block.stack === stack)),
+    )
+    stacks[stack as StackName] = layers
+    forms.push(formOf(layers, kinds))
+  }
+  const needed = (form: ExportForm) => forms.includes(form)
+  return { form: needed('custom') ? 'custom' : needed('repacked') ? 'repacked' : 'whole', stacks }
+}
+
+/**
+ * Blocks in forward order → the fewest layers. A block joins the open layer when its kind comes later in a layer than
+ * those already there: every pair that may join is adjacent and no block is in two of them, so taking each is optimal.
+ */
+function packLayers(blocks: readonly Block[], kinds: readonly BlockKind[], tied: boolean): NewLayer[] {
+  const layers: Partial<Record<BlockKind, number>>[] = []
+  let open: { position: number; layer: number } | undefined
+  for (const block of blocks) {
+    const position = kinds.indexOf(block.kind)
+    const joins = open !== undefined && position > open.position && (!tied || block.layer === open.layer)
+    const target = joins ? layers.at(-1)! : {}
+    if (!joins) layers.push(target)
+    target[block.kind] = block.layer
+    open = { position, layer: block.layer }
+  }
+  return layers
+}
+
+/** Whether blocks of one layer read a common tensor (a norm before parallel branches): they cannot be parted. */
+function sharesWeights(blocks: readonly Block[]): boolean {
+  const names = blocks.flatMap((block) => Object.values(block.weights).map(([name]) => name))
+  return new Set(names).size < names.length
+}
+
+function formOf(layers: readonly NewLayer[], kinds: readonly BlockKind[]): ExportForm {
+  if (layers.some((layer) => kinds.some((kind) => layer[kind] === undefined))) return 'custom'
+  return layers.every((layer) => new Set(Object.values(layer)).size === 1) ? 'whole' : 'repacked'
+}

@@ -1,0 +1,89 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join, resolve } from 'node:path'
+import { expect, test } from 'vitest'
+import { exportHuggingFace } from '../../src/export/huggingface.ts'
+import { loadModel } from '../../src/model/load.ts'
+import type { Model } from '../../src/model/model.ts'
+import type { BlockId, PruningPlan } from '../../src/types.ts'
+
+/**
+ * Exports loaded and compared in transformers. BLOCKPRUNER_PYTHON names a python with torch and transformers, and
+ * BLOCKPRUNER_TEST_MODELS further model folders of at least four layers, separated by commas.
+ */
+const python = process.env['BLOCKPRUNER_PYTHON']
+const folders = ['models/brown-llama', ...(process.env['BLOCKPRUNER_TEST_MODELS']?.split(',') ?? [])]
+
+const without = (...blocks: string[]): PruningPlan => ({
+  blocks: blocks.map((block) => `decoder.${block}` as BlockId),
+  units: {},
+})
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
+
+/** Plan and the form it must take, by name. `model` has two key/value heads and four layers or more. */
+function plansFor(model: Model): Record<string, [form: string, plan: PruningPlan]> {
+  const layers = model.blocks.length / 2
+  const channels = model.blocks[1]!.units
+  const all = range(0, layers)
+  const each = (kind: string, units: readonly number[]) =>
+    Object.fromEntries(all.map((layer) => [`decoder.${layer}.${kind}`, units]))
+  return {
+    nothing: ['whole', without()],
+    wholeLayers: ['whole', without('1.attention', '1.mlp', '2.mlp', '2.attention')],
+    repackedAdjacent: ['repacked', without('1.attention', '0.mlp')],
+    repackedFarApart: ['repacked', without('0.attention', '0.mlp', '1.mlp', '2.attention')],
+    firstAttention: ['custom', without('0.attention')],
+    mlpOnlyLayer: ['custom', without('2.attention')],
+    attentionOnlyLayer: ['custom', without('1.mlp')],
+    bothInTheMiddle: ['custom', without('1.attention', '1.mlp', '3.attention')],
+    firstAttentions: ['custom', without('0.attention', '1.attention', '2.attention', '3.mlp')],
+    noAttention: ['custom', without(...all.map((layer) => `${layer}.attention`))],
+    noMlp: ['custom', without(...all.map((layer) => `${layer}.mlp`))],
+    noBlocks: ['whole', without(...all.flatMap((layer) => [`${layer}.attention`, `${layer}.mlp`]))],
+    uniformWidths: [
+      'whole',
+      { blocks: [], units: { ...each('attention', [1]), ...each('mlp', range(channels / 2, channels)) } },
+    ],
+    uniformWidthsRepacked: [
+      'repacked',
+      { blocks: ['decoder.1.mlp', 'decoder.2.attention'], units: { ...each('mlp', range(0, channels - 8)) } },
+    ],
+    unevenWidths: [
+      'custom',
+      {
+        blocks: ['decoder.1.attention'],
+        units: { 'decoder.0.attention': [0], 'decoder.2.mlp': range(3, 40), 'decoder.3.mlp': [0, channels - 1] },
+      },
+    ],
+  }
+}
+
+test.skipIf(python === undefined).for(folders)(
+  'exports of %s give the logits of the skipped dense model in transformers (needs BLOCKPRUNER_PYTHON)',
+  { timeout: 1_200_000 },
+  async (folder) => {
+    const model = await loadModel(folder)
+    const target = await mkdtemp(join(tmpdir(), `export-${basename(folder)}-`))
+    try {
+      const pairs: string[] = []
+      for (const [name, [form, plan]] of Object.entries(plansFor(model))) {
+        const written = await exportHuggingFace(model, plan, join(target, name))
+        expect(`${name}: ${written.form}`).toBe(`${name}: ${form}`)
+        await writeFile(join(target, `${name}.json`), JSON.stringify(plan))
+        pairs.push(join(target, name), join(target, `${name}.json`))
+      }
+      const script = join(import.meta.dirname, 'verify_export.py')
+      const { stdout, stderr, status } = spawnSync(python ?? '', [script, resolve(folder), ...pairs], {
+        encoding: 'utf8',
+        env: { ...process.env, HF_HUB_OFFLINE: '1', HF_MODULES_CACHE: join(target, 'modules') },
+      })
+      process.stdout.write(stdout)
+      expect(stdout.match(/^FAIL .*/gm) ?? []).toEqual([])
+      expect(status, stderr.slice(-2000)).toBe(0)
+    } finally {
+      await model.weights.close()
+      await rm(target, { recursive: true })
+    }
+  },
+)
