@@ -32,8 +32,8 @@ export async function outputFailure(
   const code = (cause as { code?: unknown } | null)?.code
   if (code === 'ENOSPC') return diskFull(path, await freeBytes(path), options.neededBytes, cause)
   const message = cause instanceof Error ? cause.message : String(cause)
-  const cure =
-    (typeof code === 'string' ? cures[code] : undefined) ?? 'nothing was left behind; correct the cause and try again'
+  const known = typeof code === 'string' && Object.hasOwn(cures, code) ? cures[code] : undefined
+  const cure = known ?? 'nothing was left behind; correct the cause and try again'
   return new OutputError(`${path}: cannot be written (${message.replace(/\s+/g, ' ')}); ${cure}`, { cause })
 }
 

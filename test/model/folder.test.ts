@@ -1,0 +1,194 @@
+import { copyFile, mkdir, readdir, symlink, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { CheckpointError } from '../../src/errors.ts'
+import { openFolder } from '../../src/model/folder.ts'
+import { rawFile, scratchFolder } from '../format/safetensors/rawFile.ts'
+
+const fixtures = fileURLToPath(new URL('../fixtures/safetensors', import.meta.url))
+
+/** A folder with these files; `weights` stands for a safetensors file with one tensor of this name. */
+async function folderWith(files: Readonly<Record<string, string | { readonly weights: string }>>): Promise<string> {
+  const folder = await scratchFolder()
+  for (const [name, content] of Object.entries(files)) {
+    const header = (tensor: string) => ({ [tensor]: { dtype: 'F32', shape: [1], data_offsets: [0, 4] } })
+    await writeFile(join(folder, name), typeof content === 'string' ? content : rawFile(header(content.weights), 4))
+  }
+  return folder
+}
+
+async function refusal(folder: string): Promise<string> {
+  const error: unknown = await openFolder(folder).then(
+    ({ weights }) => weights.close(),
+    (reason: unknown) => reason,
+  )
+  expect(error).toBeInstanceOf(CheckpointError)
+  const { message } = error as Error
+  expect(message).not.toContain('\n')
+  return message
+}
+
+describe('a model folder', () => {
+  it('as transformers saves it, sharded, is opened with its config and the files to carry along', async () => {
+    const { config, weights, assets } = await openFolder(join(fixtures, 'sharded'))
+    expect(config['model_type']).toBe('llama')
+    expect(config['num_hidden_layers']).toBe(2)
+    expect(weights.tensors.size).toBe(21)
+    expect([...assets.keys()]).toEqual(['generation_config.json'])
+    const text = new TextDecoder().decode(await assets.get('generation_config.json')!())
+    expect(JSON.parse(text)).toMatchObject({ bos_token_id: 1 })
+    await weights.close()
+  })
+
+  it('is opened by links, as the hub cache has them', async () => {
+    const folder = await scratchFolder()
+    for (const name of await readdir(join(fixtures, 'sharded'))) {
+      await symlink(join(fixtures, 'sharded', name), join(folder, name))
+    }
+    const { weights } = await openFolder(folder)
+    expect(weights.tensors.size).toBe(21)
+    await weights.close()
+  })
+
+  it.each<[string, Record<string, string | { weights: string }>, string]>([
+    [
+      'model.safetensors before an index',
+      { 'model.safetensors': { weights: 'a' }, 'model.safetensors.index.json': '?' },
+      'a',
+    ],
+    [
+      'the index before loose files',
+      {
+        'model.safetensors.index.json': '{"weight_map":{"b":"x.safetensors"}}',
+        'x.safetensors': { weights: 'b' },
+        'y.safetensors': { weights: 'c' },
+      },
+      'b',
+    ],
+    [
+      'an index of another name',
+      {
+        'model.fp16.safetensors.index.json': '{"weight_map":{"b":"x.safetensors"}}',
+        'x.safetensors': { weights: 'b' },
+      },
+      'b',
+    ],
+    ['one file of another name', { 'pruned.safetensors': { weights: 'c' }, 'pytorch_model.bin': '' }, 'c'],
+  ])('gives its weights from %s', async (_, files, tensor) => {
+    const { weights } = await openFolder(await folderWith({ 'config.json': '{}', ...files }))
+    expect([...weights.tensors.keys()]).toEqual([tensor])
+    await weights.close()
+  })
+
+  it('carries tokenizer, template, generation settings and licences along, read when asked for, and nothing else', async () => {
+    const carried = [
+      'tokenizer.json',
+      'tokenizer_config.json',
+      'merges.txt',
+      'chat_template.jinja',
+      'LICENSE',
+      'LICENSE.md',
+      'NOTICE',
+    ]
+    const left = ['README.md', 'preprocessor_config.json', 'training_args.bin', 'events.out', 'license']
+    const files = Object.fromEntries([...carried, ...left].map((name) => [name, `content of ${name}`]))
+    const folder = await folderWith({ 'config.json': '{}', 'model.safetensors': { weights: 'a' }, ...files })
+    const { weights, assets } = await openFolder(folder)
+    // a licence is one however it is written
+    expect([...assets.keys()]).toEqual([
+      ...carried.toSorted((a, b) => +/^[A-Z]/.test(a) - +/^[A-Z]/.test(b)),
+      'license',
+    ])
+    await writeFile(join(folder, 'LICENSE'), 'changed since')
+    expect(new TextDecoder().decode(await assets.get('LICENSE')!())).toBe('changed since')
+    await truncate(join(folder, 'merges.txt'), 600_000_000)
+    await expect(assets.get('merges.txt')!()).rejects.toThrow(
+      'merges.txt: has 600000000 bytes, expected at most 500000000',
+    )
+    await weights.close()
+  })
+})
+
+describe('a folder that is not one', () => {
+  it('says what is missing', async () => {
+    const folder = await scratchFolder()
+    expect(await refusal(join(folder, 'none'))).toMatch(
+      /none: cannot be opened as a folder \(ENOENT.*expected a model folder/,
+    )
+    expect(await refusal(folder)).toBe(
+      `${folder}: has no config.json, expected a model folder with config.json and model.safetensors; is the path right and the download complete?`,
+    )
+    await writeFile(join(folder, 'config.json'), '{}')
+    expect(await refusal(folder)).toBe(
+      `${folder}: has no weights, expected model.safetensors or model.safetensors.index.json; is the path right and the download complete?`,
+    )
+    expect(await refusal(join(folder, 'config.json'))).toContain('config.json: cannot be opened as a folder (ENOTDIR')
+  })
+
+  it.each(['pytorch_model.bin', 'pytorch_model.bin.index.json', 'consolidated.00.pth', 'model.ckpt'])(
+    'is told how to convert %s, which is never opened',
+    async (name) => {
+      // a pickle that would print, were it loaded
+      const folder = await folderWith({ 'config.json': '{}', [name]: "cbuiltins\nprint\n(S'run'\ntR." })
+      const message = await refusal(folder)
+      expect(message).toContain(
+        `has no weights, expected model.safetensors or model.safetensors.index.json; ${name} is a pickled`,
+      )
+      expect(message).toContain(`from_pretrained('${folder}').save_pretrained('`)
+    },
+  )
+
+  it.each<[string, Record<string, string>, string]>([
+    [
+      'GGUF',
+      { 'm.gguf': '' },
+      'has no config.json, expected a model folder with config.json and model.safetensors; to prune m.gguf, name that file',
+    ],
+    [
+      'TensorFlow',
+      { 'config.json': '{}', 'tf_model.h5': '' },
+      'tf_model.h5 cannot be read: save the model as safetensors',
+    ],
+    [
+      'an adapter',
+      { 'config.json': '{}', 'adapter_config.json': '{}', 'adapter_model.safetensors': '' },
+      'holds an adapter, expected a whole model; merge it',
+    ],
+    [
+      'weights that may not belong together',
+      { 'config.json': '{}', 'a.safetensors': '', 'b.safetensors': '' },
+      'has 2 weight files (a.safetensors, b.safetensors …) and no model.safetensors.index.json',
+    ],
+  ])('is told what to do with %s', async (_, files, message) => {
+    expect(await refusal(await folderWith(files))).toContain(message)
+  })
+
+  it.each([
+    ['is not JSON', '{"a": ', 'config.json: is not JSON; is the download complete?'],
+    ['is a list', '[]', 'config.json: holds a list, expected an object'],
+    ['is null', 'null', 'config.json: holds null, expected an object'],
+    ['is a text', '"x"', 'config.json: holds a string, expected an object'],
+    ['is empty', '', 'config.json: is not JSON'],
+  ])('is refused when its config.json %s', async (_, text, message) => {
+    expect(await refusal(await folderWith({ 'config.json': text, 'model.safetensors': { weights: 'a' } }))).toContain(
+      message,
+    )
+  })
+
+  it('is refused when its config.json is too large or a folder', async () => {
+    const folder = await folderWith({ 'config.json': '', 'model.safetensors': { weights: 'a' } })
+    await truncate(join(folder, 'config.json'), 2 ** 40)
+    expect(await refusal(folder)).toContain('config.json: has 1099511627776 bytes, expected at most 10000000')
+    const other = await scratchFolder()
+    await mkdir(join(other, 'config.json'))
+    expect(await refusal(other)).toContain('config.json: is not a plain file')
+  })
+
+  it('is refused when its weights are damaged', async () => {
+    const folder = await folderWith({ 'config.json': '{}' })
+    await copyFile(join(fixtures, 'types.safetensors'), join(folder, 'model.safetensors'))
+    await truncate(join(folder, 'model.safetensors'), 1100)
+    expect(await refusal(folder)).toMatch(/model.safetensors: tensor ".*" ends at data byte/)
+  })
+})
