@@ -70,6 +70,25 @@ export interface Objective {
   evaluate(plans: readonly PruningPlan[], signal?: AbortSignal): Promise<number[]>
 }
 
+/** An objective that also tells the rows apart, for searches that compare plans row by row. */
+export interface RowObjective extends Objective {
+  /** Its name in a journal. */
+  readonly measure: string
+  readonly rows: number
+  /** For each plan one value for each row of `range`. */
+  evaluateRows(plans: readonly PruningPlan[], options?: RowOptions): Promise<Float64Array[]>
+  /** The loss of all rows from the values of rows `start`, `start + 1`, … */
+  combine(values: Float64Array, start?: number): number
+}
+
+export interface RowOptions {
+  /** First row and the row after the last; default all. */
+  readonly range?: readonly [start: number, end: number] | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Called for each plan as soon as its values are complete, before the promise resolves. */
+  readonly onRows?: ((plan: number, values: Float64Array) => void) | undefined
+}
+
 /** One candidate and the loss of the model without it. */
 export interface Score {
   readonly block: BlockId
@@ -92,4 +111,26 @@ export interface TokenRows {
   readonly ids: Int32Array
   readonly rows: number
   readonly rowLength: number
+}
+
+export interface TokenLossOptions {
+  /** A target id that is not counted, as the padding id in BlockPruner's code. */
+  readonly ignored?: number | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Called for each plan as soon as its losses are complete, before the promise resolves. */
+  readonly onLosses?: ((plan: number, losses: Float64Array) => void) | undefined
+}
+
+/** Runs plans of one model. Methods and objectives get one handed in. */
+export interface Engine {
+  /**
+   * For each plan the loss of each row: nats summed over its T-1 predicted tokens. Sums are float64, each token's loss is
+   * float32. Rejects with an `AbortError` when the signal fires.
+   */
+  tokenLosses(rows: TokenRows, plans: readonly PruningPlan[], options?: TokenLossOptions): Promise<Float64Array[]>
+  /** Logits of every position, (B·T,V) row-major; for checks on small inputs. */
+  logits(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
+  /** The first part of the dense model with a non-finite output: a block id or `embedding`; undefined when all are finite. */
+  firstNonFinite(rows: TokenRows): Promise<string | undefined>
+  close(): Promise<void>
 }

@@ -1,6 +1,6 @@
 // onnxruntime-common's declarations name browser types that Node does not have; none of them is used here.
-declare interface WebGLRenderingContext {}
-declare interface WebGLTexture {}
-declare interface ImageData {}
-declare interface ImageBitmap {}
-declare interface HTMLImageElement {}
+declare type WebGLRenderingContext = {}
+declare type WebGLTexture = {}
+declare type ImageData = {}
+declare type ImageBitmap = {}
+declare type HTMLImageElement = {}

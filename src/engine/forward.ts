@@ -1,10 +1,10 @@
 import * as ort from 'onnxruntime-node'
 import { EngineError } from '../errors.ts'
+import type { AttentionKernel } from '../graph/attention.ts'
 import type { Graph } from '../graph/graph.ts'
 import { programOf, type Stage } from '../graph/program.ts'
-import type { AttentionKernel } from '../graph/attention.ts'
 import type { Model } from '../model/model.ts'
-import type { PruningPlan, TokenRows, WeightTable } from '../types.ts'
+import type { Engine, PruningPlan, TokenRows, WeightTable } from '../types.ts'
 import { environmentCache } from './environment.ts'
 import { cpuSessions } from './sessions.ts'
 import { createTrunk, type Trunk, visitDepthFirst } from './visit.ts'
@@ -14,26 +14,6 @@ export interface ForwardOptions {
   /** Threads inside one operation; undefined: the physical cores. */
   readonly threads?: number | undefined
   readonly kernel?: AttentionKernel | undefined
-}
-
-/** The forward passes of one model, in the thread that calls. `engine.ts` is the same behind a worker thread. */
-export interface Forward {
-  /** For each plan the loss of each row, nats summed over its T-1 predicted tokens (less those equal to `ignored`). */
-  tokenLosses(rows: TokenRows, plans: readonly PruningPlan[], options?: TokenLossOptions): Promise<Float64Array[]>
-  /** Logits of every position of the rows, (B·T,V); for checks on small inputs. */
-  logits(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
-  /** The first part of the dense model whose output is not finite: a block id, `embedding`, or undefined. */
-  firstNonFinite(rows: TokenRows): Promise<string | undefined>
-  close(): Promise<void>
-}
-
-export interface TokenLossOptions {
-  /** A target id that is not counted, as the padding id of BlockPruner's code. */
-  readonly ignored?: number | undefined
-  /** Called as each plan's losses are complete. */
-  readonly onLosses?: (plan: number, losses: Float64Array) => void
-  /** Asked between operations; true ends the call with an `AbortError`. */
-  readonly isAborted?: () => boolean
 }
 
 /** Tokens that go through an operation together. Bounds the activations, not the result. */
@@ -47,8 +27,8 @@ const trunkBytes = 4 * 2 ** 30
 
 type State = readonly ort.Tensor[]
 
-/** Opens the forward passes of `model`. */
-export function openForward(model: Model, options: ForwardOptions = {}): Forward {
+/** The forward passes of `model` in the calling thread, which they block; `engine.ts` is the same behind a worker thread. */
+export function openForward(model: Model, options: ForwardOptions = {}): Engine {
   const program = programOf(model, options.kernel)
   const sessions = cpuSessions(options.threads)
   const weights = weightsOf(model)
@@ -66,10 +46,17 @@ export function openForward(model: Model, options: ForwardOptions = {}): Forward
     return sessions.run(graph, feeds)
   }
 
-  async function runStage(stage: Stage, plan: PruningPlan, state: State, batches: readonly ort.Tensor[]): Promise<State> {
+  async function runStage(
+    stage: Stage,
+    plan: PruningPlan,
+    state: State,
+    batches: readonly ort.Tensor[],
+  ): Promise<State> {
     const { block } = stage
     const removed = (block && plan.units[block.id]) ?? []
-    const unit = model.architecture.stacks[block?.stack ?? 'decoder']?.blocks.find(({ kind }) => kind === block?.kind)?.unit
+    const unit = model.architecture.stacks[block?.stack ?? 'decoder']?.blocks.find(
+      ({ kind }) => kind === block?.kind,
+    )?.unit
     const cut = block && unit ? { block, unit, removed } : undefined
     const graph = stage.graph((block?.units ?? 0) - removed.length)
     const next: ort.Tensor[] = []
@@ -86,7 +73,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Forward
     start: number,
     batches: readonly ort.Tensor[],
     plans: readonly PruningPlan[],
-    isAborted: () => boolean,
+    signal: AbortSignal | undefined,
     arrive: (plans: readonly number[], state: State) => Promise<void>,
   ): Promise<void> {
     if (trunk?.rows !== rows || trunk.start !== start) trunk = { rows, start, trunk: createTrunk<State>() }
@@ -102,7 +89,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Forward
           return gone ? undefined : (variants[plan]!.get(block.id) ?? '')
         },
         step(index, variant, state) {
-          if (isAborted()) throw new DOMException('The evaluation was aborted', 'AbortError')
+          signal?.throwIfAborted()
           const stage = program.stages[index]!
           const units = variant === '' ? [] : variant.split(',').map(Number)
           const plan = stage.block === undefined ? noUnits : { blocks: [], units: { [stage.block.id]: units } }
@@ -116,7 +103,11 @@ export function openForward(model: Model, options: ForwardOptions = {}): Forward
     )
   }
 
-  async function lossesOfBatch(hidden: ort.Tensor, ids: ort.Tensor, ignored: number | undefined): Promise<Float64Array> {
+  async function lossesOfBatch(
+    hidden: ort.Tensor,
+    ids: ort.Tensor,
+    ignored: number | undefined,
+  ): Promise<Float64Array> {
     const [rows, tokens] = ids.dims as [number, number]
     const width = hidden.dims[2]!
     const predicted = tokens - 1
@@ -140,18 +131,19 @@ export function openForward(model: Model, options: ForwardOptions = {}): Forward
       })
       const values = logProbabilities.data as Float32Array
       for (let i = start; i < end; i++) {
-        if (ignored === undefined || targets[i] !== BigInt(ignored)) sums[Math.floor(i / predicted)]! -= values[i - start]!
+        if (ignored === undefined || targets[i] !== BigInt(ignored))
+          sums[Math.floor(i / predicted)]! -= values[i - start]!
       }
     }
     return sums
   }
 
   return {
-    async tokenLosses(rows, plans, { ignored, onLosses, isAborted = () => false } = {}) {
+    async tokenLosses(rows, plans, { ignored, onLosses, signal } = {}) {
       const losses = plans.map(() => new Float64Array(rows.rows))
       const chunks = chunksOf(rows, model.sizes['D']!, program.stages.length)
       for (const { start, batches } of chunks) {
-        await walk(rows, start, batches, plans, isAborted, async (arrived, state) => {
+        await walk(rows, start, batches, plans, signal, async (arrived, state) => {
           let row = start
           for (const [i, ids] of batches.entries()) {
             const sums = await lossesOfBatch(state[i]!, ids, ignored)
@@ -169,7 +161,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Forward
       const all = new Float32Array(rows.rows * rows.rowLength * V)
       let written = 0
       for (const { start, batches } of chunksOf(rows, D, program.stages.length)) {
-        await walk(rows, start, batches, [plan], () => false, async (_, state) => {
+        await walk(rows, start, batches, [plan], undefined, async (_, state) => {
           for (const hidden of state) {
             const flat = new ort.Tensor('float32', hidden.data as Float32Array, [hidden.data.length / D, D])
             const { graph, weights: table } = program.heads.logits

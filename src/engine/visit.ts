@@ -35,7 +35,13 @@ export async function visitDepthFirst<State>(walk: Walk<State>, plans: readonly 
     }
     await walk.arrive(group, state)
   }
-  async function advance(stage: number, variant: string | undefined, path: string, state: State, members: readonly number[]) {
+  async function advance(
+    stage: number,
+    variant: string | undefined,
+    path: string,
+    state: State,
+    members: readonly number[],
+  ) {
     if (variant === undefined) return state
     const after = extendPath(path, variant)
     const known = walk.trunk?.recall(stage, after)

@@ -6,7 +6,11 @@ import type { Block, WeightTable } from '../types.ts'
 /** Weights as tensors to feed, read once and kept in float32. */
 export interface Weights {
   /** The weight called `role` in `table`; of a block, only the units in `kept` when given. */
-  get(table: WeightTable, role: string, cut?: { block: Block; unit: string; removed: readonly number[] }): Promise<ort.Tensor>
+  get(
+    table: WeightTable,
+    role: string,
+    cut?: { block: Block; unit: string; removed: readonly number[] },
+  ): Promise<ort.Tensor>
 }
 
 /** Cut copies kept at most: those of the plans in flight, not of every plan there ever was. */

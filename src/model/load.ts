@@ -1,8 +1,24 @@
-import { openFolder } from './folder.ts'
 import { describeModel } from './describe.ts'
+import { openFolder } from './folder.ts'
+import { openGguf } from './gguf/open.ts'
+import { resolveModel } from './hub.ts'
 import type { Model } from './model.ts'
 
-/** Opens the model in a folder. */
-export async function loadModel(path: string): Promise<Model> {
-  return describeModel(path, path, await openFolder(path))
+export interface LoadOptions {
+  /** Branch, tag or commit of a hub id. */
+  readonly revision?: string | undefined
+}
+
+/**
+ * The model called `reference`: a folder, a .gguf file or a hub id, downloaded into the shared cache when it is not there.
+ * Only headers are read; weights are read when asked for. The caller closes `weights`. Throws `UnsupportedModelError` or
+ * `CheckpointError`.
+ */
+export async function loadModel(reference: string, options: LoadOptions = {}): Promise<Model> {
+  return openModel(reference, await resolveModel(reference, options))
+}
+
+/** The model in the folder or .gguf file at `path`, named `id`. */
+export async function openModel(id: string, path: string): Promise<Model> {
+  return describeModel(id, path, path.endsWith('.gguf') ? await openGguf(path) : await openFolder(path))
 }

@@ -1,5 +1,6 @@
 import { PlanError } from '../errors.ts'
 import type { Block, BlockId, BlockKind, PruningPlan } from '../types.ts'
+import { elementCount } from './axes.ts'
 import type { Model } from './model.ts'
 
 /** The plan that leaves nothing out. */
@@ -27,6 +28,33 @@ export function planKey(plan: PruningPlan): string {
 /** The removed units of `plan`, block by block. */
 export function removedUnits(plan: PruningPlan): [BlockId, readonly number[]][] {
   return Object.entries(plan.units) as [BlockId, readonly number[]][]
+}
+
+/** How many parameters of `model` the plan leaves out. */
+export function removedParameters(model: Model, plan: PruningPlan): number {
+  const removed = new Set(plan.blocks)
+  let total = 0
+  for (const block of model.blocks) {
+    const units = plan.units[block.id]?.length ?? 0
+    if (removed.has(block.id)) total += block.parameters
+    else if (units > 0) total += block.parameters - parametersWithUnits(model, block, block.units - units)
+  }
+  return total
+}
+
+/** Parameters of a block with `units` units left. */
+export function parametersWithUnits(model: Model, block: Block, units: number): number {
+  const unit = unitOf(model, block)
+  const sizes = { ...model.sizes, [unit]: units }
+  if (units === 0) return 0
+  return Object.values(block.weights).reduce((total, [, axes]) => total + elementCount(axes, sizes), 0)
+}
+
+/** The shape letter that counts the units of `block`. */
+export function unitOf(model: Model, block: Block): 'K' | 'F' {
+  const table = model.architecture.stacks[block.stack]?.blocks.find(({ kind }) => kind === block.kind)
+  if (table === undefined) throw new RangeError(`${block.id} is not in the table of its architecture`)
+  return table.unit
 }
 
 /** Throws `PlanError` when `plan` names blocks or units that `model` does not have. */

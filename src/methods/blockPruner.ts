@@ -1,0 +1,55 @@
+import { EngineError } from '../errors.ts'
+import type { Model } from '../model/model.ts'
+import { emptyPlan, remainingBlocks, withoutBlock } from '../model/plan.ts'
+import type { BlockKind, Objective, PruningPlan, PruningStep, Score } from '../types.ts'
+
+export interface BlockPrunerOptions {
+  /** Kinds of blocks that may go; default attention and mlp. */
+  readonly kinds?: readonly BlockKind[] | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * BlockPruner (arXiv:2406.10594, Algorithm 1; code MrGGLS/BlockPruner):
+ *
+ *     P ← ∅;  repeat  b* = argmin over b ∉ P of PPL(M without P ∪ {b}),  P ← P ∪ {b*}
+ *
+ * As in the authors' code all attention candidates come before all mlp candidates, the first of equal losses wins (strict <), and a
+ * NaN never wins. Where every candidate is NaN or infinite their code goes on without removing anything; here that is an `EngineError`.
+ * Yields one removal at a time until no candidate is left.
+ */
+export async function* blockPruner(
+  model: Model,
+  objective: Objective,
+  { kinds = ['attention', 'mlp'], signal }: BlockPrunerOptions = {},
+): AsyncGenerator<PruningStep, void> {
+  let plan: PruningPlan = emptyPlan
+  for (;;) {
+    const candidates = remainingBlocks(model, plan, kinds)
+    if (candidates.length === 0) return
+    const losses = await objective.evaluate(
+      candidates.map(({ id }) => withoutBlock(plan, id)),
+      signal,
+    )
+    const scores = candidates.map(({ id }, i) => ({ block: id, loss: losses[i]! }))
+    const best = lowest(scores)
+    if (best === undefined) {
+      throw new EngineError(
+        `step ${plan.blocks.length + 1}: all ${scores.length} candidates have a loss that is no number; ` +
+          'is the model damaged beyond what was removed?',
+      )
+    }
+    const runnerUp = lowest(scores.filter((score) => score !== best))
+    plan = withoutBlock(plan, best.block)
+    yield { plan, removed: [best.block], loss: best.loss, ...(runnerUp && { runnerUp }) }
+  }
+}
+
+/** The first score with the lowest finite loss, undefined when none is finite. */
+function lowest(scores: readonly Score[]): Score | undefined {
+  let best: Score | undefined
+  for (const score of scores) {
+    if (score.loss < (best?.loss ?? Number.POSITIVE_INFINITY)) best = score
+  }
+  return best
+}

@@ -1,0 +1,17 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { CheckpointError } from '../errors.ts'
+import type { Model } from './model.ts'
+
+/** The sha256 of config.json's values and of every weight file's bytes: the same model, whatever folder it lies in. */
+export async function contentHash({ config, weights }: Model): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(config))
+  for (const file of weights.files) {
+    try {
+      for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer)
+    } catch (cause) {
+      throw new CheckpointError(`${file}: cannot be read (${(cause as Error).message})`, { cause })
+    }
+  }
+  return hash.digest('hex')
+}

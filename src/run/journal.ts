@@ -1,0 +1,126 @@
+import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { isDeepStrictEqual } from 'node:util'
+import * as z from 'zod'
+import { OutputError } from '../errors.ts'
+import { planKey } from '../model/plan.ts'
+import type { BlockId, PruningPlan } from '../types.ts'
+
+/**
+ * Every evaluated plan of a run, one JSON line each, on disk before it counts. A killed run reads it back and evaluates nothing
+ * twice.
+ */
+export interface Journal {
+  /** Row losses of `plan` under `measure`, undefined when it was not evaluated yet. */
+  recall(measure: string, plan: PruningPlan): Float64Array | undefined
+  /** Appends and syncs; returns when the line is on disk. */
+  append(measure: string, plan: PruningPlan, losses: Float64Array): void
+  /** Evaluations read back when the journal was opened. */
+  readonly recalled: number
+  close(): void
+}
+
+// JSON has no NaN and no infinity: they are written as strings
+const lossSchema = z.union([z.number(), z.enum(['NaN', 'Infinity', '-Infinity'])])
+const entrySchema = z.object({
+  measure: z.string(),
+  blocks: z.array(z.string()),
+  units: z.record(z.string(), z.array(z.number())).optional(),
+  losses: z.array(lossSchema),
+})
+
+/**
+ * Opens the journal at `path` for a run made from `inputs`, or starts it. A last line without its newline was cut by a kill and is
+ * dropped. Throws `OutputError` when the journal belongs to other inputs, naming what differs, or is damaged.
+ */
+export function openJournal(path: string, inputs: unknown): Journal {
+  let file: number
+  try {
+    file = openSync(path, 'a+')
+  } catch (cause) {
+    throw new OutputError(`${path}: cannot be written (${(cause as Error).message}); is the folder writable?`, {
+      cause,
+    })
+  }
+  const text = readFileSync(path, 'utf8')
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+  if (whole.length < text.length) ftruncateSync(file, Buffer.byteLength(whole))
+  const [header, ...lines] = whole.split('\n').slice(0, -1)
+  const known = new Map<string, Float64Array>()
+  const expected = JSON.parse(JSON.stringify({ version: 1, inputs }))
+  try {
+    if (header === undefined) appendLine(file, expected)
+    else checkHeader(path, parseLine(path, 1, header), expected)
+    for (const [i, line] of lines.entries()) {
+      const entry = entrySchema.safeParse(parseLine(path, i + 2, line))
+      if (!entry.success) throw damaged(path, i + 2)
+      const { measure, blocks, units, losses } = entry.data
+      known.set(keyOf(measure, { blocks: blocks as BlockId[], units: units ?? {} }), Float64Array.from(losses, Number))
+    }
+  } catch (error) {
+    closeSync(file)
+    throw error
+  }
+  return {
+    recalled: known.size,
+    recall: (measure, plan) => known.get(keyOf(measure, plan)),
+    append(measure, plan, losses) {
+      const units = Object.keys(plan.units).length > 0 ? { units: plan.units } : {}
+      const written = Array.from(losses, (loss) => (Number.isFinite(loss) ? loss : String(loss)))
+      appendLine(file, { measure, blocks: plan.blocks, ...units, losses: written })
+      known.set(keyOf(measure, plan), losses)
+    },
+    close: () => closeSync(file),
+  }
+}
+
+function keyOf(measure: string, plan: PruningPlan): string {
+  return `${measure} ${planKey(plan)}`
+}
+
+function appendLine(file: number, value: unknown): void {
+  const bytes = Buffer.from(`${JSON.stringify(value)}\n`)
+  try {
+    for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done)
+    fsyncSync(file)
+  } catch (cause) {
+    throw new OutputError(`journal.jsonl: cannot be written (${(cause as Error).message}); is the disk full?`, {
+      cause,
+    })
+  }
+}
+
+function parseLine(path: string, line: number, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw damaged(path, line)
+  }
+}
+
+function damaged(path: string, line: number): OutputError {
+  return new OutputError(
+    `${path}: line ${line} is damaged, expected one evaluation as JSON; use another --output, or delete this run`,
+  )
+}
+
+function checkHeader(path: string, found: unknown, expected: unknown): void {
+  if (isDeepStrictEqual(found, expected)) return
+  const differences = differingPaths(found, expected)
+  const shown = differences.slice(0, 5).map(({ at, here, there }) => `${at} is ${here} there and ${there} now`)
+  const more = differences.length > 5 ? ` and ${differences.length - 5} more` : ''
+  throw new OutputError(
+    `${path}: belongs to a run with other inputs: ${shown.join('; ')}${more}; use another --output, or the same inputs to resume`,
+  )
+}
+
+function differingPaths(a: unknown, b: unknown, at = ''): { at: string; here: string; there: string }[] {
+  if (isDeepStrictEqual(a, b)) return []
+  const isObject = (value: unknown): value is Record<string, unknown> =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+  if (isObject(a) && isObject(b)) {
+    const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])]
+    return keys.flatMap((key) => differingPaths(a[key], b[key], at === '' ? key : `${at}.${key}`))
+  }
+  const show = (value: unknown) => (JSON.stringify(value) ?? 'absent').slice(0, 60)
+  return [{ at: at.replace(/^inputs\./, ''), here: show(a), there: show(b) }]
+}

@@ -1,0 +1,105 @@
+import { readFile } from 'node:fs/promises'
+import * as z from 'zod'
+import { PlanError } from '../errors.ts'
+import { writeFileAtomic } from '../format/atomicFile.ts'
+import type { BlockId } from '../types.ts'
+
+const blockId = z.templateLiteral([
+  z.enum(['encoder', 'decoder']),
+  '.',
+  z.number().int().nonnegative(),
+  '.',
+  z.enum(['attention', 'crossAttention', 'mlp']),
+]) as unknown as z.ZodType<BlockId>
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits')
+const score = z.strictObject({ block: blockId, loss: z.number() })
+
+/** What a run was made from. Two runs with equal inputs give equal plans, byte for byte. */
+const inputsSchema = z.object({
+  model: z.object({
+    id: z.string(),
+    modelType: z.string(),
+    /** Of config.json and every weight file. */
+    sha256,
+    parameters: z.number().int().positive(),
+  }),
+  method: z.string(),
+  options: z.record(z.string(), z.json()),
+  calibration: z.object({
+    source: z.string(),
+    rows: z.number().int().positive(),
+    rowLength: z.number().int().positive(),
+    tokens: z.number().int().positive(),
+    bos: z.enum(['none', 'first', 'every-row']),
+    sha256,
+    texts: z.number().int().positive().optional(),
+    seed: z.number().int().optional(),
+    /** Hashes of windows of the text, by which an evaluation knows that it overlaps. */
+    fingerprints: z.array(z.string()),
+  }),
+  seed: z.number().int(),
+  versions: z.record(z.string(), z.string()),
+})
+
+const stepSchema = z.object({
+  /** Blocks removed in this step. */
+  removed: z.array(blockId),
+  /** Of the model after this step, nats per token, mean of the rows' means. */
+  loss: z.number(),
+  perplexity: z.number(),
+  runnerUp: score.optional(),
+  /** Loss of the runner-up minus `loss`, nats per token. */
+  margin: z.number().optional(),
+  /** Left in the model. */
+  parameters: z.number().int().nonnegative(),
+  /** Share of all parameters removed, 0..1. */
+  ratio: z.number().min(0).max(1),
+})
+
+const planFileSchema = inputsSchema.extend({
+  version: z.literal(1),
+  dense: z.object({ loss: z.number(), perplexity: z.number() }),
+  steps: z.array(stepSchema),
+  /** False while the run goes on. */
+  complete: z.boolean(),
+  plan: z.object({
+    blocks: z.array(blockId),
+    units: z.record(z.string(), z.array(z.number().int().nonnegative())),
+  }),
+})
+
+export type RunInputs = z.infer<typeof inputsSchema>
+export type PlanStep = z.infer<typeof stepSchema>
+/** `plan.json`: what was removed, in which order, and what it was measured on. */
+export type PlanFile = z.infer<typeof planFileSchema>
+
+/** Reads and checks a plan.json. Throws `PlanError` naming the path of what is wrong. */
+export async function readPlanFile(path: string): Promise<PlanFile> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (cause) {
+    throw new PlanError(`${path}: cannot be read (${(cause as Error).message}); is the path right?`, { cause })
+  }
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    throw new PlanError(`${path}: is not JSON (${(cause as Error).message}); expected a plan.json of blockpruner`, {
+      cause,
+    })
+  }
+  const result = planFileSchema.safeParse(json)
+  if (!result.success) {
+    const issue = result.error.issues[0]!
+    throw new PlanError(
+      `${path}: ${issue.path.join('.') || 'top level'}: ${issue.message}; expected a plan.json of blockpruner, version 1`,
+    )
+  }
+  return result.data
+}
+
+/** Writes plan.json whole or not at all. Equal plans give equal bytes. */
+export async function writePlanFile(path: string, file: PlanFile): Promise<void> {
+  await writeFileAtomic(path, `${JSON.stringify(file, null, 2)}\n`)
+}

@@ -1,0 +1,103 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { EngineError, OutputError } from '../errors.ts'
+import type { Model } from '../model/model.ts'
+import { emptyPlan, removedParameters } from '../model/plan.ts'
+import type { Engine, Objective, PruningStep, RowObjective, TokenRows } from '../types.ts'
+import { type Budget, isReached } from './budget.ts'
+import { openJournal } from './journal.ts'
+import { type Evaluation, journaledObjective } from './journaledObjective.ts'
+import { type PlanFile, type PlanStep, type RunInputs, writePlanFile } from './planFile.ts'
+
+export interface PruneRun {
+  readonly model: Model
+  readonly engine: Engine
+  readonly rows: TokenRows
+  readonly objective: RowObjective
+  readonly inputs: RunInputs
+  readonly budget: Budget
+  /** Run directory: holds plan.json and journal.jsonl. */
+  readonly directory: string
+  /** The method, given the objective to ask. */
+  readonly method: (objective: Objective) => AsyncGenerator<PruningStep, void>
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((progress: Progress) => void) | undefined
+}
+
+export type Progress =
+  | { readonly type: 'resumed'; readonly evaluations: number }
+  | { readonly type: 'dense'; readonly loss: number }
+  | ({ readonly type: 'evaluated' } & Evaluation)
+  | { readonly type: 'step'; readonly number: number; readonly step: PlanStep }
+
+/**
+ * Runs a method to its budget in a run directory and returns the plan, which is written after every step. A run that was
+ * killed goes on where its journal ends and gives the same bytes. Throws `OutputError` when the directory holds a run made
+ * from other inputs, `EngineError` when the dense model's loss is not finite.
+ */
+export async function prune(run: PruneRun): Promise<PlanFile> {
+  const { model, directory, budget, signal, onProgress = () => {} } = run
+  await makeDirectory(directory)
+  const journal = openJournal(join(directory, 'journal.jsonl'), run.inputs)
+  try {
+    if (journal.recalled > 0) onProgress({ type: 'resumed', evaluations: journal.recalled })
+    const objective = journaledObjective(run.objective, journal, (e) => onProgress({ type: 'evaluated', ...e }))
+    const dense = await denseLoss(run, objective)
+    onProgress({ type: 'dense', loss: dense })
+    const steps: PlanStep[] = []
+    const file = (plan: PruningStep['plan'], complete: boolean): PlanFile => ({
+      version: 1,
+      ...run.inputs,
+      dense: { loss: dense, perplexity: Math.exp(dense) },
+      steps,
+      complete,
+      plan: { blocks: [...plan.blocks], units: plan.units as PlanFile['plan']['units'] },
+    })
+    let plan = emptyPlan
+    for await (const step of run.method(objective)) {
+      plan = step.plan
+      steps.push(planStep(model, step))
+      const complete = isReached(model, plan, budget)
+      await writePlanFile(join(directory, 'plan.json'), file(plan, complete))
+      onProgress({ type: 'step', number: steps.length, step: steps.at(-1)! })
+      if (complete) return file(plan, true)
+      signal?.throwIfAborted()
+    }
+    await writePlanFile(join(directory, 'plan.json'), file(plan, true))
+    return file(plan, true)
+  } finally {
+    journal.close()
+  }
+}
+
+async function denseLoss({ model, engine, rows, signal }: PruneRun, objective: Objective): Promise<number> {
+  const [loss = Number.NaN] = await objective.evaluate([emptyPlan], signal)
+  if (Number.isFinite(loss)) return loss
+  const where = await engine.firstNonFinite(rows)
+  throw new EngineError(
+    `${model.id}: the loss of the dense model is ${loss}, expected a finite number; ` +
+      `the first non-finite values come out of ${where ?? 'the head'}; is the checkpoint damaged?`,
+  )
+}
+
+function planStep(model: Model, { plan, removed, loss, runnerUp }: PruningStep): PlanStep {
+  const gone = removedParameters(model, plan)
+  return {
+    removed: [...removed],
+    loss,
+    perplexity: Math.exp(loss),
+    ...(runnerUp && { runnerUp, margin: runnerUp.loss - loss }),
+    parameters: model.parameters - gone,
+    ratio: gone / model.parameters,
+  }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true })
+  } catch (cause) {
+    throw new OutputError(`${path}: cannot be made (${(cause as Error).message}); is --output a writable folder?`, {
+      cause,
+    })
+  }
+}
