@@ -1,0 +1,52 @@
+import { UnsupportedModelError } from '../../../errors.ts'
+import type { GgufArchitecture } from '../architecture.ts'
+import { checkWholeHeadsRotate, decoderEnds, decoderSizes, ropeTheta, vocabularySize } from '../decoderConfig.ts'
+import { requiredNumber } from '../fields.ts'
+import { ropeScalingOf } from '../ropeScaling.ts'
+
+/**
+ * Llama, and Mistral, which llama.cpp converts to the same architecture and runs without a sliding window.
+ * Source: ggml-org/llama.cpp, conversion/llama.py.
+ */
+export const llama: GgufArchitecture = {
+  name: 'llama',
+  tensors: [
+    ['token_embd', 'model.embed_tokens'],
+    ['output_norm', 'model.norm'],
+    ['output', 'lm_head'],
+    ['blk.{layer}.attn_norm', 'model.layers.{layer}.input_layernorm'],
+    ['blk.{layer}.attn_q', 'model.layers.{layer}.self_attn.q_proj', 'queryPairs'],
+    ['blk.{layer}.attn_k', 'model.layers.{layer}.self_attn.k_proj', 'keyPairs'],
+    ['blk.{layer}.attn_v', 'model.layers.{layer}.self_attn.v_proj'],
+    ['blk.{layer}.attn_output', 'model.layers.{layer}.self_attn.o_proj'],
+    ['blk.{layer}.ffn_norm', 'model.layers.{layer}.post_attention_layernorm'],
+    ['blk.{layer}.ffn_gate', 'model.layers.{layer}.mlp.gate_proj'],
+    ['blk.{layer}.ffn_up', 'model.layers.{layer}.mlp.up_proj'],
+    ['blk.{layer}.ffn_down', 'model.layers.{layer}.mlp.down_proj'],
+  ],
+  configTensors: ['rope_freqs.weight'],
+  async config(file) {
+    const sizes = decoderSizes(file, 'llama')
+    checkWholeHeadsRotate(file, 'llama', sizes.head_dim)
+    const theta = ropeTheta(file, 'llama')
+    const attentionBias = file.tensors.has('blk.0.attn_q.bias')
+    if (attentionBias !== file.tensors.has('blk.0.attn_output.bias')) {
+      throw new UnsupportedModelError(
+        `${file.path}: has biases on only some of q, k, v and o, expected all or none of them; use the model's Hugging Face checkpoint`,
+      )
+    }
+    return {
+      architectures: ['LlamaForCausalLM'],
+      model_type: 'llama',
+      vocab_size: vocabularySize(file),
+      ...sizes,
+      hidden_act: 'silu',
+      rms_norm_eps: requiredNumber(file, 'llama.attention.layer_norm_rms_epsilon'),
+      rope_theta: theta,
+      rope_scaling: await ropeScalingOf(file, 'llama', theta, sizes.head_dim),
+      attention_bias: attentionBias,
+      mlp_bias: file.tensors.has('blk.0.ffn_up.bias'),
+      ...decoderEnds(file),
+    }
+  },
+}

@@ -1,0 +1,70 @@
+import { CheckpointError } from '../../errors.ts'
+import { type GgufFile, openGgufFile } from '../../format/gguf/openGgufFile.ts'
+import type { ModelConfig, WeightStore } from '../../types.ts'
+import { optionalStrings } from './fields.ts'
+import { ggufArchitectureOf } from './ggufArchitectures.ts'
+import { type GgufOrigin, ggufOrigins, ggufWeights } from './ggufWeights.ts'
+import {
+  type BuiltTokenizer,
+  buildTokenizer,
+  generationConfig,
+  hasTokenizer,
+  tokenizerConfig,
+} from './tokenizer/tokenizerJson.ts'
+
+export interface GgufModel {
+  /** config.json, rebuilt from the metadata. */
+  readonly config: ModelConfig
+  /** Closing it closes the file. */
+  readonly weights: WeightStore
+  /**
+   * generation_config.json and, when the file has a tokenizer, tokenizer.json and tokenizer_config.json, built when asked
+   * for. Asking throws `UnsupportedModelError` for a tokenizer we cannot rebuild.
+   */
+  readonly assets: ReadonlyMap<string, () => Promise<Uint8Array>>
+  /** The file under its own names, for an exporter that copies from it. */
+  readonly file: GgufFile
+  /** Hugging Face name → the tensor behind it. */
+  readonly origins: ReadonlyMap<string, GgufOrigin>
+}
+
+/**
+ * Opens a GGUF model as if it were a Hugging Face folder. Throws `CheckpointError` for a damaged file and
+ * `UnsupportedModelError` for an architecture or a position scaling that is not known here.
+ */
+export async function openGguf(path: string): Promise<GgufModel> {
+  const file = await openGgufFile(path)
+  try {
+    const architecture = ggufArchitectureOf(file)
+    const origins = ggufOrigins(file, architecture)
+    const config = await architecture.config(file)
+    const tokens = optionalStrings(file, 'tokenizer.ggml.tokens')?.length ?? 0
+    if (tokens > Number(config['vocab_size'])) {
+      throw new CheckpointError(
+        `${path}: has ${tokens} tokens, expected at most the ${config['vocab_size']} rows of its embedding; is the vocabulary damaged?`,
+      )
+    }
+    return { config, weights: ggufWeights(file, origins, config), assets: assetsOf(file), file, origins }
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+function assetsOf(file: GgufFile): ReadonlyMap<string, () => Promise<Uint8Array>> {
+  let built: BuiltTokenizer | undefined
+  const tokenizer = () => {
+    built ??= buildTokenizer(file)
+    return built
+  }
+  const assets = new Map([['generation_config.json', async () => jsonBytes(generationConfig(file))]])
+  if (hasTokenizer(file)) {
+    assets.set('tokenizer.json', async () => jsonBytes(tokenizer().json))
+    assets.set('tokenizer_config.json', async () => jsonBytes(tokenizerConfig(file, tokenizer())))
+  }
+  return assets
+}
+
+function jsonBytes(value: object): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value, null, 2))
+}
