@@ -15,7 +15,7 @@ export interface EngineOptions {
  */
 export function openEngine(model: Model, { threads }: EngineOptions = {}): Engine {
   const abortFlag = new Int32Array(new SharedArrayBuffer(4))
-  const workerData: WorkerData = { id: model.id, path: model.path, threads, abortFlag }
+  const workerData: WorkerData = { id: model.id, path: model.path, applied: model.applied, threads, abortFlag }
   const worker = new Worker(workerUrl, { workerData })
   const calls = new Map<number, Call>()
   const rowNumbers = new WeakMap<TokenRows, number>()

@@ -4,6 +4,7 @@ import type { PruningPlan, TokenRows } from '../types.ts'
 export interface WorkerData {
   readonly id: string
   readonly path: string
+  readonly applied: readonly PruningPlan[]
   readonly threads: number | undefined
   /** One more than the number of the call to abort. */
   readonly abortFlag: Int32Array

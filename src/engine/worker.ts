@@ -1,11 +1,12 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { applyPlan } from '../model/applyPlan.ts'
 import { openModel } from '../model/load.ts'
 import type { Engine, TokenRows } from '../types.ts'
 import { openForward } from './forward.ts'
 import type { EngineRequest, EngineResponse, WorkerData } from './protocol.ts'
 
 /** The worker thread of `engine.ts`: opens the model again and answers one request after the other. */
-const { id, path, threads, abortFlag } = workerData as WorkerData
+const { id, path, applied, threads, abortFlag } = workerData as WorkerData
 const port = parentPort!
 const rows = new Map<number, TokenRows>()
 let opened: Promise<Engine> | undefined
@@ -22,7 +23,7 @@ async function answer(request: EngineRequest): Promise<void> {
   }
   const respond = (response: EngineResponse) => port.postMessage(response)
   try {
-    opened ??= openModel(id, path).then((model) => openForward(model, { threads }))
+    opened ??= openModel(id, path).then((model) => openForward(applied.reduce(applyPlan, model), { threads }))
     respond({ type: 'result', call: request.call, result: await resultOf(await opened, request, respond) })
   } catch (error) {
     const { name, message, stack } = error as Error

@@ -28,7 +28,10 @@ export function describeModel(id: string, path: string, { config, weights, asset
   const check = shapeChecker(path, weights)
   let parameters = check(outer, sizes)
   const blocks: Block[] = []
-  for (const [stack, table] of Object.entries(architecture.stacks) as [StackName, (typeof architecture.stacks)['decoder']][]) {
+  for (const [stack, table] of Object.entries(architecture.stacks) as [
+    StackName,
+    (typeof architecture.stacks)['decoder'],
+  ][]) {
     const layers = table?.layers(config) ?? 0
     for (let layer = 0; layer < layers; layer++) {
       for (const blockTable of table?.blocks ?? []) {
@@ -39,7 +42,7 @@ export function describeModel(id: string, path: string, { config, weights, asset
       }
     }
   }
-  return { id, path, config, architecture, sizes, blocks, outer, weights, parameters, assets }
+  return { id, path, config, architecture, sizes, blocks, outer, weights, parameters, assets, applied: [] }
 }
 
 function blockOf(

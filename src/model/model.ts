@@ -1,4 +1,4 @@
-import type { Block, ModelConfig, WeightStore, WeightTable } from '../types.ts'
+import type { Block, ModelConfig, PruningPlan, WeightStore, WeightTable } from '../types.ts'
 import type { Architecture, Sizes } from './architecture.ts'
 
 /** A loaded model: its description and lazy access to its weights. */
@@ -17,6 +17,8 @@ export interface Model {
   readonly parameters: number
   /** Files carried along to an export: tokenizer.json, tokenizer_config.json, generation_config.json … */
   readonly assets: ReadonlyMap<string, () => Promise<Uint8Array>>
-  /** Where it was read from: enough to open it again in another thread. */
+  /** Where it was read from; with `applied`, enough to open it again in another thread. */
   readonly path: string
+  /** Plans already applied to what `path` holds, first to last. */
+  readonly applied: readonly PruningPlan[]
 }

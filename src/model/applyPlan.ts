@@ -1,0 +1,66 @@
+import type { Block, PruningPlan, TensorInfo, WeightStore } from '../types.ts'
+import { keptRuns, keptUnits, lengthOf, sliceTensor } from './axes.ts'
+import type { Model } from './model.ts'
+import { checkPlan, parametersWithUnits, removedParameters, unitOf } from './plan.ts'
+
+/**
+ * The model that is left: `plan`'s blocks are gone, and the weights of the others are cut to the units that stay. Nothing is copied
+ * until it is read; the store is shared with `model`. Throws `PlanError` when the plan does not fit.
+ */
+export function applyPlan(model: Model, plan: PruningPlan): Model {
+  checkPlan(model, plan)
+  const gone = new Set(plan.blocks)
+  const kept = model.blocks.filter(({ id, units }) => !gone.has(id) && plan.units[id]?.length !== units)
+  const blocks = kept.map((block) => narrowed(model, block, plan))
+  return {
+    ...model,
+    blocks,
+    weights: narrowedStore(model, kept, plan),
+    parameters: model.parameters - removedParameters(model, plan),
+    applied: [...model.applied, plan],
+  }
+}
+
+function narrowed(model: Model, block: Block, plan: PruningPlan): Block {
+  const removed = plan.units[block.id]?.length ?? 0
+  if (removed === 0) return block
+  const units = block.units - removed
+  return { ...block, units, parameters: parametersWithUnits(model, block, units) }
+}
+
+function narrowedStore(model: Model, blocks: readonly Block[], plan: PruningPlan): WeightStore {
+  const cuts = new Map<string, { shape: readonly number[]; runs: ReturnType<typeof keptRuns> }>()
+  for (const block of blocks) {
+    const removed = plan.units[block.id] ?? []
+    const unit = unitOf(model, block)
+    if (removed.length === 0) continue
+    for (const [name, axes] of Object.values(block.weights)) {
+      const shape = model.weights.tensors.get(name)?.shape
+      if (shape === undefined || !axes.includes(unit)) continue
+      const sizes = { ...model.sizes, [unit]: block.units }
+      cuts.set(name, { shape, runs: keptRuns(axes, sizes, unit, keptUnits(block.units, removed)) })
+    }
+  }
+  const tensors = new Map<string, TensorInfo>()
+  for (const [name, info] of model.weights.tensors) {
+    const cut = cuts.get(name)
+    tensors.set(name, cut === undefined ? info : { ...info, shape: cut.runs.map(lengthOf) })
+  }
+  return {
+    tensors,
+    files: model.weights.files,
+    async read(name) {
+      const values = await model.weights.read(name)
+      const cut = cuts.get(name)
+      return cut === undefined ? values : sliceTensor(values, 1, cut.shape, cut.runs)
+    },
+    async readBytes(name) {
+      const bytes = await model.weights.readBytes(name)
+      const cut = cuts.get(name)
+      if (cut === undefined) return bytes
+      const elements = cut.shape.reduce((product, size) => product * size, 1)
+      return sliceTensor(bytes, bytes.length / elements, cut.shape, cut.runs)
+    },
+    close: () => model.weights.close(),
+  }
+}
