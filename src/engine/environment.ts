@@ -1,4 +1,5 @@
 import * as ort from 'onnxruntime-node'
+import { CalibrationError } from '../errors.ts'
 import type { Environment } from '../graph/graph.ts'
 
 /** The tensors of a graph that depend on the number of rows B and tokens T alone, made once per shape. */
@@ -25,6 +26,16 @@ const makers: Makers = {
   rotarySin: (of, _, tokens) => rotaryTable(of, tokens, Math.sin),
   lastPosition: (_, rows, tokens) => new ort.Tensor('int32', new Int32Array(rows).fill(tokens - 1), [rows]),
   length: (_, __, tokens) => new ort.Tensor('int32', Int32Array.of(tokens), []),
+  keyPositions: (_, __, tokens) => new ort.Tensor('float32', Float32Array.from({ length: tokens }, (_, t) => t), [tokens]),
+  positionIndex: (of, _, tokens) => {
+    const { offset, count } = of.type === 'positionIndex' ? of : { offset: 0, count: tokens }
+    if (tokens + offset > count) {
+      throw new CalibrationError(
+        `rows of ${tokens} tokens, but the model has learned ${count - offset} positions; use shorter rows`,
+      )
+    }
+    return new ort.Tensor('int64', BigInt64Array.from({ length: tokens }, (_, t) => BigInt(t + offset)), [tokens])
+  },
   causalMask: (of, _, tokens) => {
     const window = of.type === 'causalMask' ? (of.window ?? tokens) : tokens
     const mask = new Float32Array(tokens * tokens)

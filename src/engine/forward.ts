@@ -40,6 +40,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     const feeds: Record<string, ort.Tensor> = {}
     for (const { value, source } of graph.inputs) {
       if (source.from === 'weight') feeds[value.name] = await weights.get(table, source.role, cut)
+      else if (source.from === 'constant') feeds[value.name] = weights.constant(source.axes, source.values, cut)
       else if (source.from === 'environment') feeds[value.name] = environment(source.of, rows, tokens)
       else feeds[value.name] = given[value.name]!
     }

@@ -1,4 +1,5 @@
 import * as ort from 'onnxruntime-node'
+import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, keptUnits, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'
 import type { Block, WeightTable } from '../types.ts'
@@ -11,6 +12,8 @@ export interface Weights {
     role: string,
     cut?: { block: Block; unit: string; removed: readonly number[] },
   ): Promise<ort.Tensor>
+  /** Numbers with `axes` that the family fixes for the whole model, those of the units that `cut` leaves. */
+  constant(axes: string, values: readonly number[], cut?: { block: Block; unit: string; removed: readonly number[] }): ort.Tensor
 }
 
 /** Cut copies kept at most: those of the plans in flight, not of every plan there ever was. */
@@ -59,6 +62,16 @@ export function weightsOf(model: Model): Weights {
         cuts.set(key, tensor)
       }
       return tensor
+    },
+
+    constant(axes, values, cut) {
+      const shape = shapeOf(axes, model.sizes)
+      const whole = Float32Array.from(values)
+      if (cut === undefined) return new ort.Tensor('float32', whole, shape)
+      const left = keptUnits(cut.block.units, cut.removed)
+      const units = originalUnits(model, cut.block)
+      const runs = keptRuns(axes, model.sizes, cut.unit, left.map((position) => units[position]!))
+      return new ort.Tensor('float32', sliceTensor(whole, 1, shape, runs), runs.map(lengthOf))
     },
   }
 }

@@ -1,28 +1,50 @@
-import type { AttentionForm } from '../model/forms.ts'
+import type { AttentionForm, RopeForm } from '../model/forms.ts'
 import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
+import { project } from './linear.ts'
 import { norm } from './norm.ts'
 import type { Value } from './operations.ts'
+import { softcap } from './softcap.ts'
 
 /** How attention is computed: one fused kernel for scoring, or primitives, which have backward rules. */
 export type AttentionKernel = 'fused' | 'primitives'
 
 /**
- * y = x + o(softmax(q kᵀ / √E + mask) v), with q, k, v = rotate(W norm(x)): x (B,T,D) → y (B,T,D).
+ * y = x + o(softmax(cap(q kᵀ · scale) + bias + mask) v), with q, k, v = rotate(W norm(x)): x (B,T,D) → y (B,T,D).
  * `kvHeads` is the number of key/value heads left, K; each serves G query heads.
  */
 export function attentionGraph(form: AttentionForm, kvHeads: number, kernel: AttentionKernel): Graph {
   const g = buildGraph('attention')
+  const { biases, inputFirst } = form
   const x = g.state('hidden', ['B', 'T', 'D'])
   const h = norm(g, form.norm, x, 'norm')
-  const project = (role: string, bias: string, dims: string, biased: boolean) =>
-    g.apply('linear', [h, g.weight(role, [dims, 'D']), ...(biased ? [g.weight(bias, [dims])] : [])], {})
-  const q = project('qProj', 'qBias', 'Q', form.biases.qkv) // (B,T,K·G·E)
-  const k = project('kProj', 'kBias', 'KV', form.biases.qkv) // (B,T,K·E)
-  const v = project('vProj', 'vBias', 'KV', form.biases.qkv) // (B,T,K·E)
-  const attended = attend[kernel](g, form, kvHeads, q, k, v) // (B,T,K·G·E)
-  const o = g.weight('oProj', ['D', 'Q'])
-  const y = g.apply('linear', [attended, o, ...(form.biases.o ? [g.weight('oBias', ['D'])] : [])], {})
-  return g.finish([[g.apply('add', [x, y], {}), ['B', 'T', 'D']]])
+  const into = (role: 'q' | 'k' | 'v', output: string) =>
+    project(g, h, {
+      weight: `${role}Proj`,
+      bias: biases.qkv ? `${role}Bias` : undefined,
+      output,
+      input: 'D',
+      inputFirst,
+    })
+  const q = normHeads(g, form, into('q', 'Q'), 'qNorm', kvHeads * form.groupSize) // (B,T,K·G·E)
+  const k = normHeads(g, form, into('k', 'KV'), 'kNorm', kvHeads) // (B,T,K·E)
+  const v = into('v', 'KV') // (B,T,K·E)
+  const attended = attend[isFusable(form) ? kernel : 'primitives'](g, form, kvHeads, q, k, v) // (B,T,K·G·E)
+  const bias = biases.o ? 'oBias' : undefined
+  const y = project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q', inputFirst })
+  const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y
+  return g.finish([[g.apply('add', [x, added], {}), ['B', 'T', 'D']]])
+}
+
+/** What onnxruntime's fused kernel computes; every other form is computed from primitives. */
+function isFusable(form: AttentionForm): boolean {
+  return form.positions.type !== 'alibi'
+}
+
+/** The norm of each head by itself: x (B,T,heads·E) → (B,T,heads·E). */
+function normHeads(g: GraphBuilder, form: AttentionForm, x: Value, role: string, heads: number): Value {
+  if (form.headNorm === undefined) return x
+  const byHead = g.apply('reshape', [x], { shape: [0, 0, heads, form.headDim] })
+  return g.apply('reshape', [norm(g, form.headNorm, byHead, role, 'E')], { shape: [0, 0, heads * form.headDim] })
 }
 
 type Attend = (g: GraphBuilder, form: AttentionForm, kvHeads: number, q: Value, k: Value, v: Value) => Value
@@ -31,26 +53,31 @@ const attend: Record<AttentionKernel, Attend> = {
   fused(g, form, kvHeads, q, k, v) {
     const last = g.environment({ type: 'lastPosition' }, ['B'])
     const length = g.environment({ type: 'length' }, [])
-    const [cos, sin] = rotation(g, form)
-    return g.apply('groupQueryAttention', [q, k, v, last, length, cos, sin], {
+    const turned = form.positions.type === 'rotary' ? rotation(g, form.positions.rope) : []
+    return g.apply('groupQueryAttention', [q, k, v, last, length, ...turned], {
       heads: kvHeads * form.groupSize,
       kvHeads,
-      scale: form.headDim ** -0.5,
+      scale: form.scale,
       window: form.window,
+      softcap: form.softcap,
     })
   },
   primitives(g, form, kvHeads, q, k, v) {
-    const { headDim: E, groupSize: G } = form
-    const mask = g.environment({ type: 'causalMask', window: form.window }, ['T', 'T'])
-    const heads = (value: Value, group: number) =>
+    const { headDim: E, groupSize: G, positions } = form
+    const split = (value: Value, group: number) =>
       g.apply('transpose', [g.apply('reshape', [value], { shape: [0, 0, kvHeads, group, E] })], {
         order: [0, 2, 3, 1, 4],
       })
-    const qs = rotate(g, form, heads(q, G)) // (B,K,G,T,E)
-    const ks = rotate(g, form, heads(k, 1)) // (B,K,1,T,E)
-    const vs = heads(v, 1) // (B,K,1,T,E)
-    const scores = g.apply('matmul', [qs, g.apply('transpose', [ks], { order: [0, 1, 2, 4, 3] })], {}) // (B,K,G,T,T)
-    const weights = g.apply('softmax', [g.apply('add', [g.apply('scale', [scores], { by: E ** -0.5 }), mask], {})], {})
+    const turn = (value: Value) => (positions.type === 'rotary' ? rotate(g, positions.rope, E, value) : value)
+    const qs = turn(split(q, G)) // (B,K,G,T,E)
+    const ks = turn(split(k, 1)) // (B,K,1,T,E)
+    const vs = split(v, 1) // (B,K,1,T,E)
+    const products = g.apply('matmul', [qs, g.apply('transpose', [ks], { order: [0, 1, 2, 4, 3] })], {}) // (B,K,G,T,T)
+    let scores = g.apply('scale', [products], { by: form.scale })
+    if (form.softcap !== undefined) scores = softcap(g, scores, form.softcap)
+    if (positions.type === 'alibi') scores = g.apply('add', [scores, alibi(g, positions.slopes, kvHeads, G)], {})
+    const mask = g.environment({ type: 'causalMask', window: form.window }, ['T', 'T'])
+    const weights = g.apply('softmax', [g.apply('add', [scores, mask], {})], {})
     const mixed = g.apply('matmul', [weights, vs], {}) // (B,K,G,T,E)
     return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 3, 1, 2, 4] })], {
       shape: [0, 0, kvHeads * G * E],
@@ -58,23 +85,34 @@ const attend: Record<AttentionKernel, Attend> = {
   },
 }
 
-function rotation(g: GraphBuilder, form: AttentionForm): [Value, Value] {
-  const dims = ['T', form.headDim / 2]
-  return [
-    g.environment({ type: 'rotaryCos', rope: form.rope }, dims),
-    g.environment({ type: 'rotarySin', rope: form.rope }, dims),
-  ]
+/**
+ * slope · key position: (K,G,1,T). The distance to the query would do the same: softmax does not see what all keys of a
+ * query have in common.
+ */
+function alibi(g: GraphBuilder, slopes: readonly number[], kvHeads: number, groupSize: number): Value {
+  const stored = g.constant('slopes', 'K G', slopes, ['K', 'G'])
+  const byHead = g.apply('reshape', [stored], { shape: [kvHeads, groupSize, 1, 1] })
+  return g.apply('mul', [byHead, g.environment({ type: 'keyPositions' }, ['T'])], {})
 }
 
-/** (a, b) → (a cos - b sin, b cos + a sin), a and b the first and second half of the head: x (…,T,E) → (…,T,E) */
-function rotate(g: GraphBuilder, form: AttentionForm, x: Value): Value {
-  const [cos, sin] = rotation(g, form)
-  const half = form.headDim / 2
-  const a = g.apply('slice', [x], { axis: -1, start: 0, end: half })
-  const b = g.apply('slice', [x], { axis: -1, start: half, end: form.headDim })
+function rotation(g: GraphBuilder, rope: RopeForm): [Value, Value] {
+  const dims = ['T', rope.inverseFrequencies.length]
+  return [g.environment({ type: 'rotaryCos', rope }, dims), g.environment({ type: 'rotarySin', rope }, dims)]
+}
+
+/**
+ * (a, b, rest) → (a cos - b sin, b cos + a sin, rest): a and b are the first and second half of the R channels that turn.
+ * x (…,T,E) → (…,T,E)
+ */
+function rotate(g: GraphBuilder, rope: RopeForm, headDim: number, x: Value): Value {
+  const [cos, sin] = rotation(g, rope)
+  const half = rope.inverseFrequencies.length
+  const channels = (start: number, end: number) => g.apply('slice', [x], { axis: -1, start, end })
+  const [a, b] = [channels(0, half), channels(half, 2 * half)]
   const times = (left: Value, right: Value) => g.apply('mul', [left, right], {})
   const minusB = g.apply('scale', [b], { by: -1 })
   const first = g.apply('add', [times(a, cos), times(minusB, sin)], {})
   const second = g.apply('add', [times(b, cos), times(a, sin)], {})
-  return g.apply('concat', [first, second], { axis: -1 })
+  const rest = 2 * half < headDim ? [channels(2 * half, headDim)] : []
+  return g.apply('concat', [first, second, ...rest], { axis: -1 })
 }

@@ -1,8 +1,17 @@
+import type { EmbeddingForm } from '../model/forms.ts'
 import { buildGraph, type Graph } from './graph.ts'
+import { norm } from './norm.ts'
 
-/** x = table[ids]: ids (B,T) → x (B,T,D). */
-export function embeddingGraph(): Graph {
+/** x = norm(table[ids] · scale + positions): ids (B,T) → x (B,T,D), each part where the form has it. */
+export function embeddingGraph(form: EmbeddingForm): Graph {
   const g = buildGraph('embedding')
-  const x = g.apply('embedding', [g.weight('embedTokens', ['V', 'D']), g.data('ids', ['B', 'T'])], {})
+  let x = g.apply('embedding', [g.weight('embedTokens', ['V', 'D']), g.data('ids', ['B', 'T'])], {})
+  if (form.scale !== undefined) x = g.apply('scale', [x], { by: form.scale })
+  if (form.positions !== undefined) {
+    const index = g.environment({ type: 'positionIndex', ...form.positions }, ['T'])
+    const positions = g.apply('embedding', [g.weight('embedPositions', ['P', 'D']), index], {}) // (T,D)
+    x = g.apply('add', [x, positions], {})
+  }
+  if (form.norm !== undefined) x = norm(g, form.norm, x, 'embedNorm')
   return g.finish([[x, ['B', 'T', 'D']]])
 }

@@ -7,6 +7,8 @@ export type InputSource =
   | { readonly from: 'weight'; readonly role: string }
   /** A tensor that flows from block to block: `hidden` (B,T,D). */
   | { readonly from: 'state'; readonly name: string }
+  /** Numbers that the family fixes, such as the slopes of ALiBi: cut by units as a weight with these axes is. */
+  | { readonly from: 'constant'; readonly axes: string; readonly values: readonly number[] }
   /** A tensor that depends on the batch's shape only. */
   | { readonly from: 'environment'; readonly of: Environment }
   /** Token ids or targets. */
@@ -14,12 +16,16 @@ export type InputSource =
 
 /** Tensors made from the numbers of rows B and tokens T alone. */
 export type Environment =
-  /** (T,E/2) cosines or sines of position · frequency */
+  /** (T,R/2) cosines or sines of position · frequency */
   | { readonly type: 'rotaryCos' | 'rotarySin'; readonly rope: RopeForm }
   /** (B) int32: T-1, the last position of each row */
   | { readonly type: 'lastPosition' }
   /** () int32: T */
   | { readonly type: 'length' }
+  /** (T): 0, 1, … T-1 */
+  | { readonly type: 'keyPositions' }
+  /** (T) int64: `offset`, `offset` + 1, …: rows of a table of learned positions with `count` rows */
+  | { readonly type: 'positionIndex'; readonly offset: number; readonly count: number }
   /** (T,T): 0 where attention may look, a large negative number elsewhere */
   | { readonly type: 'causalMask'; readonly window: number | undefined }
 
@@ -47,10 +53,21 @@ export interface Graph {
 export interface GraphBuilder {
   weight(role: string, dims: Dims): Value
   state(name: string, dims: Dims): Value
+  constant(name: string, axes: string, values: readonly number[], dims: Dims): Value
   environment(of: Environment, dims: Dims): Value
   data(name: 'ids' | 'targets', dims: Dims): Value
   apply<Op extends Operation>(op: Op, inputs: readonly Value[], attributes: OperationAttributes[Op]): Value
   finish(outputs: readonly (readonly [Value, Dims])[]): Graph
+}
+
+const environmentTypes: Record<Environment['type'], ElementType> = {
+  rotaryCos: 'float32',
+  rotarySin: 'float32',
+  lastPosition: 'int32',
+  length: 'int32',
+  keyPositions: 'float32',
+  positionIndex: 'int64',
+  causalMask: 'float32',
 }
 
 /** A builder for the graph called `name`. */
@@ -67,13 +84,9 @@ export function buildGraph(name: string): GraphBuilder {
   return {
     weight: (role, dims) => input('float32', dims, { from: 'weight', role }, role),
     state: (state, dims) => input('float32', dims, { from: 'state', name: state }, state),
-    environment: (of, dims) =>
-      input(
-        of.type === 'lastPosition' || of.type === 'length' ? 'int32' : 'float32',
-        dims,
-        { from: 'environment', of },
-        of.type,
-      ),
+    constant: (constant, axes, values, dims) =>
+      input('float32', dims, { from: 'constant', axes, values }, constant),
+    environment: (of, dims) => input(environmentTypes[of.type], dims, { from: 'environment', of }, of.type),
     data: (data, dims) => input('int64', dims, { from: 'data', name: data }, data),
     apply(op, inputValues, attributes) {
       const output = { name: `${op}_${nodes.length}` }

@@ -1,16 +1,24 @@
 import type { MlpForm } from '../model/forms.ts'
 import { buildGraph, type Graph } from './graph.ts'
+import { project } from './linear.ts'
 import { norm } from './norm.ts'
 
-/** y = x + down(silu(gate(h)) · up(h)), h = norm(x): x (B,T,D) → y (B,T,D), through F channels. */
+/**
+ * y = x + down(act(gate(h)) · up(h)), or down(act(up(h))) without a gate; h = norm(x): x (B,T,D) → y (B,T,D), through F
+ * channels. A parallel branch takes h from the layer's input instead.
+ */
 export function mlpGraph(form: MlpForm): Graph {
   const g = buildGraph('mlp')
+  const { inputFirst } = form
   const x = g.state('hidden', ['B', 'T', 'D'])
-  const h = norm(g, form.norm, x, 'norm')
-  const bias = (role: string, dim: string) => (form.biases ? [g.weight(role, [dim])] : [])
-  const gate = g.apply('linear', [h, g.weight('gateProj', ['F', 'D']), ...bias('gateBias', 'F')], {}) // (B,T,F)
-  const up = g.apply('linear', [h, g.weight('upProj', ['F', 'D']), ...bias('upBias', 'F')], {}) // (B,T,F)
-  const gated = g.apply('mul', [g.apply(form.activation, [gate], {}), up], {})
-  const y = g.apply('linear', [gated, g.weight('downProj', ['D', 'F']), ...bias('downBias', 'D')], {})
-  return g.finish([[g.apply('add', [x, y], {}), ['B', 'T', 'D']]])
+  const h = norm(g, form.norm, form.parallel ? g.state('layerInput', ['B', 'T', 'D']) : x, 'norm')
+  const bias = (role: string) => (form.biases ? role : undefined)
+  const widen = (weight: string, biasRole: string) =>
+    project(g, h, { weight, bias: bias(biasRole), output: 'F', input: 'D', inputFirst }) // (B,T,F)
+  const activated = g.apply(form.activation, [form.gated ? widen('gateProj', 'gateBias') : widen('upProj', 'upBias')], {})
+  const channels = form.gated ? g.apply('mul', [activated, widen('upProj', 'upBias')], {}) : activated
+  const down = { weight: 'downProj', bias: bias('downBias'), output: 'D', input: 'F', inputFirst }
+  const y = project(g, channels, down)
+  const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y
+  return g.finish([[g.apply('add', [x, added], {}), ['B', 'T', 'D']]])
 }

@@ -3,16 +3,27 @@
  * one per operation as well, so a graph written with these can be run, exported and differentiated.
  */
 export interface OperationAttributes {
-  /** x (…,I), w (O,I), bias? (O) → x wᵀ + bias (…,O) */
-  linear: Record<never, never>
+  /** x (…,I), w (O,I), bias? (O) → x wᵀ + bias (…,O); `inputFirst`: w is stored (I,O), as GPT-2's Conv1D does. */
+  linear: { readonly inputFirst?: boolean }
   /** Batched product over the last two axes, others broadcast. */
   matmul: Record<never, never>
   add: Record<never, never>
   mul: Record<never, never>
+  div: Record<never, never>
   /** x (…,D), scale (D) → x / sqrt(mean(x²) + ε) · scale */
   rmsNorm: { readonly epsilon: number }
+  /** x (…,D), scale (D), bias? (D) → (x - mean(x)) / sqrt(var(x) + ε) · scale + bias */
+  layerNorm: { readonly epsilon: number }
+  /** w (V,D) → √(Σ w²) of each row, at least 1e-12: (V) */
+  rowLength: Record<never, never>
   /** x · sigmoid(x) */
   silu: Record<never, never>
+  /** x · Φ(x), Φ by the error function */
+  gelu: Record<never, never>
+  /** x · ½ (1 + tanh(√(2/π) (x + 0.044715 x³))) */
+  geluTanh: Record<never, never>
+  relu: Record<never, never>
+  tanh: Record<never, never>
   /** table (V,D), ids (…) → (…,D) */
   embedding: Record<never, never>
   /** Copies a dimension where the shape says 0, infers the one that says -1. */
@@ -22,6 +33,8 @@ export interface OperationAttributes {
   slice: { readonly axis: number; readonly start: number; readonly end: number }
   concat: { readonly axis: number }
   scale: { readonly by: number }
+  /** x + `by` */
+  shift: { readonly by: number }
   /** Over the last axis. */
   softmax: Record<never, never>
   /** Over the last axis. */
@@ -29,14 +42,17 @@ export interface OperationAttributes {
   /** x (N,V), index (N) → x[n, index[n]] (N) */
   pick: Record<never, never>
   /**
-   * q (B,T,K·G·E), k and v (B,T,K·E), last (B), length (), cos and sin (T,E/2) → (B,T,K·G·E): causal attention with rotary
-   * positions in one kernel. The inference form of what `attention.ts` also says in primitives.
+   * q (B,T,K·G·E), k and v (B,T,K·E), last (B), length (), cos? and sin? (T,R/2) → (B,T,K·G·E): causal attention in one
+   * kernel, q and k rotated in their first R channels where cos and sin are given. The inference form of what
+   * `attention.ts` also says in primitives.
    */
   groupQueryAttention: {
     readonly heads: number
     readonly kvHeads: number
     readonly scale: number
     readonly window: number | undefined
+    /** Scores s become c · tanh(s / c). */
+    readonly softcap: number | undefined
   }
 }
 

@@ -38,25 +38,37 @@ interface Names {
 type Lowerings = { [Op in Operation]: (node: Extract<Node, { op: Op }>, names: Names) => Lowered }
 
 const lowerings: Lowerings = {
-  linear(_, { inputs: [x, w, bias], output }) {
-    // FusedMatMul takes x with any number of axes and the weights as checkpoints have them, (out, in)
+  linear({ attributes }, { inputs: [x, w, bias], output }) {
     const product = bias === undefined ? output : `${output}_product`
-    const matmul = {
-      type: 'FusedMatMul',
-      domain: 'com.microsoft',
-      inputs: [x!, w!],
-      outputs: [product],
-      attributes: { transB: { int: 1 } },
-    }
+    const operands = { inputs: [x!, w!], outputs: [product] }
+    // FusedMatMul takes x with any number of axes and the weights as checkpoints have them, (out, in)
+    const matmul = attributes.inputFirst
+      ? { type: 'MatMul', ...operands }
+      : { type: 'FusedMatMul', domain: 'com.microsoft', ...operands, attributes: { transB: { int: 1 } } }
     const add = { type: 'Add', inputs: [product, bias ?? ''], outputs: [output] }
     return { nodes: bias === undefined ? [matmul] : [matmul, add], initializers: [] }
   },
   matmul: plain('MatMul'),
   add: plain('Add'),
   mul: plain('Mul'),
+  div: plain('Div'),
   // registered by onnxruntime in the standard domain although ONNX does not define it
   rmsNorm: ({ attributes }, names) =>
     one('SimplifiedLayerNormalization', names, { axis: { int: -1 }, epsilon: { float: attributes.epsilon } }),
+  layerNorm: ({ attributes }, names) =>
+    one('LayerNormalization', names, { axis: { int: -1 }, epsilon: { float: attributes.epsilon } }),
+  rowLength(_, { inputs: [w], output }) {
+    const axis = constant(`${output}_axis`, [-1])
+    const least = scalar(`${output}_least`, 1e-12)
+    const length = `${output}_length`
+    return {
+      nodes: [
+        { type: 'ReduceL2', inputs: [w!, axis.name], outputs: [length], attributes: { keepdims: { int: 0 } } },
+        { type: 'Max', inputs: [length, least.name], outputs: [output] },
+      ],
+      initializers: [axis, least],
+    }
+  },
   silu: (_, { inputs, output }) => ({
     nodes: [
       {
@@ -69,19 +81,17 @@ const lowerings: Lowerings = {
     ],
     initializers: [],
   }),
+  gelu: plain('Gelu'),
+  geluTanh: (_, names) => one('Gelu', names, { approximate: { string: 'tanh' } }),
+  relu: plain('Relu'),
+  tanh: plain('Tanh'),
   embedding: plain('Gather'),
   reshape: ({ attributes }, names) => withConstants('Reshape', names, [attributes.shape]),
   transpose: ({ attributes }, names) => one('Transpose', names, { perm: { ints: attributes.order } }),
   slice: ({ attributes: { axis, start, end } }, names) => withConstants('Slice', names, [[start], [end], [axis]]),
   concat: ({ attributes }, names) => one('Concat', names, { axis: { int: attributes.axis } }),
-  scale({ attributes }, { inputs, output }) {
-    const name = `${output}_by`
-    const data = new Uint8Array(Float32Array.of(attributes.by).buffer)
-    return {
-      nodes: [{ type: 'Mul', inputs: [...inputs, name], outputs: [output] }],
-      initializers: [{ name, type: 'float32', dims: [], data }],
-    }
-  },
+  scale: ({ attributes }, names) => withScalar('Mul', names, attributes.by),
+  shift: ({ attributes }, names) => withScalar('Add', names, attributes.by),
   softmax: (_, names) => one('Softmax', names, { axis: { int: -1 } }),
   logSoftmax: (_, names) => one('LogSoftmax', names, { axis: { int: -1 } }),
   pick(_, { inputs: [x, index], output }) {
@@ -102,14 +112,15 @@ const lowerings: Lowerings = {
         {
           type: 'GroupQueryAttention',
           domain: 'com.microsoft',
-          inputs: [q!, k!, v!, '', '', last!, length!, cos!, sin!],
+          inputs: [q!, k!, v!, '', '', last!, length!, ...(cos === undefined ? [] : [cos, sin!])],
           outputs: [output, `${output}_presentKey`, `${output}_presentValue`],
           attributes: {
             num_heads: { int: attributes.heads },
             kv_num_heads: { int: attributes.kvHeads },
             scale: { float: attributes.scale },
-            do_rotary: { int: 1 },
+            do_rotary: { int: cos === undefined ? 0 : 1 },
             ...(attributes.window !== undefined && { local_window_size: { int: attributes.window } }),
+            ...(attributes.softcap !== undefined && { softcap: { float: attributes.softcap } }),
           },
         },
       ],
@@ -132,6 +143,15 @@ function withConstants(type: string, { inputs, output }: Names, values: readonly
     nodes: [{ type, inputs: [...inputs, ...initializers.map(({ name }) => name)], outputs: [output] }],
     initializers,
   }
+}
+
+function withScalar(type: string, { inputs, output }: Names, value: number): Lowered {
+  const by = scalar(`${output}_by`, value)
+  return { nodes: [{ type, inputs: [...inputs, by.name], outputs: [output] }], initializers: [by] }
+}
+
+function scalar(name: string, value: number): OnnxInitializer {
+  return { name, type: 'float32', dims: [], data: new Uint8Array(Float32Array.of(value).buffer) }
 }
 
 function constant(name: string, values: readonly number[]): OnnxInitializer {

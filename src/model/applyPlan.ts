@@ -21,6 +21,19 @@ export function applyPlan(model: Model, plan: PruningPlan): Model {
   }
 }
 
+/**
+ * Which units of the model as it was opened the units of `block` are, after all plans applied since: numbers fixed by the
+ * family for each head, such as ALiBi's slopes, follow them.
+ */
+export function originalUnits(model: Model, block: Block): number[] {
+  let units = Array.from({ length: model.sizes[unitOf(model, block)] ?? 0 }, (_, unit) => unit)
+  for (const plan of model.applied) {
+    const removed = new Set(plan.units[block.id])
+    units = units.filter((_, position) => !removed.has(position))
+  }
+  return units
+}
+
 function narrowed(model: Model, block: Block, plan: PruningPlan): Block {
   const removed = plan.units[block.id]?.length ?? 0
   if (removed === 0) return block

@@ -30,24 +30,35 @@ export function removedUnits(plan: PruningPlan): [BlockId, readonly number[]][] 
   return Object.entries(plan.units) as [BlockId, readonly number[]][]
 }
 
-/** How many parameters of `model` the plan leaves out. */
+/**
+ * How many parameters of `model` the plan leaves out. What several blocks read, as the norm before parallel branches, goes
+ * with the last of them.
+ */
 export function removedParameters(model: Model, plan: PruningPlan): number {
   const removed = new Set(plan.blocks)
-  let total = 0
+  const left = ({ id, units }: Block) => (removed.has(id) ? 0 : units - (plan.units[id]?.length ?? 0))
+  return tensorParameters(model, ({ units }) => units) - tensorParameters(model, left)
+}
+
+/** Parameters of all blocks with `unitsLeft` units each, every tensor counted once; a block without units has none. */
+function tensorParameters(model: Model, unitsLeft: (block: Block) => number): number {
+  const counts = new Map<string, number>()
   for (const block of model.blocks) {
-    const units = plan.units[block.id]?.length ?? 0
-    if (removed.has(block.id)) total += block.parameters
-    else if (units > 0) total += block.parameters - parametersWithUnits(model, block, block.units - units)
+    const sizes = { ...model.sizes, [unitOf(model, block)]: unitsLeft(block) }
+    if (unitsLeft(block) === 0) continue
+    for (const [name, axes] of Object.values(block.weights)) counts.set(name, elementCount(axes, sizes))
   }
-  return total
+  for (const [name] of Object.values(model.outer)) counts.delete(name)
+  return [...counts.values()].reduce((total, count) => total + count, 0)
 }
 
 /** Parameters of a block with `units` units left. */
 export function parametersWithUnits(model: Model, block: Block, units: number): number {
-  const unit = unitOf(model, block)
-  const sizes = { ...model.sizes, [unit]: units }
   if (units === 0) return 0
-  return Object.values(block.weights).reduce((total, [, axes]) => total + elementCount(axes, sizes), 0)
+  const unit = unitOf(model, block)
+  const count = (size: number) =>
+    Object.values(block.weights).reduce((total, [, axes]) => total + elementCount(axes, { ...model.sizes, [unit]: size }), 0)
+  return block.parameters - count(block.units) + count(units)
 }
 
 /** The shape letter that counts the units of `block`. */

@@ -45,9 +45,10 @@ export function llamaLike(modelTypes: readonly string[], variant: LlamaVariant):
             weights: (config) => attentionWeights(variant.biases(config)),
             form: (config) => ({
               norm: normOf(config),
-              rope: readRope(config, llamaSizes(config)['E']!),
+              positions: { type: 'rotary', rope: readRope(config, llamaSizes(config)['E']!) },
               headDim: llamaSizes(config)['E']!,
               groupSize: llamaSizes(config)['G']!,
+              scale: llamaSizes(config)['E']! ** -0.5,
               biases: { qkv: variant.biases(config).qkv, o: variant.biases(config).o },
               window: variant.window(config),
             }),
@@ -58,6 +59,7 @@ export function llamaLike(modelTypes: readonly string[], variant: LlamaVariant):
             weights: (config) => mlpWeights(variant.biases(config).mlp),
             form: (config) => ({
               norm: normOf(config),
+              gated: true,
               activation: choiceOf(config, 'hidden_act', ['silu'], 'silu'),
               biases: variant.biases(config).mlp,
             }),
