@@ -1,4 +1,5 @@
 import { describeModel } from './describe.ts'
+import { embeddedModelPath } from './embedded.ts'
 import { openFolder } from './folder.ts'
 import { openGguf } from './gguf/open.ts'
 import { resolveModel } from './hub.ts'
@@ -10,12 +11,13 @@ export interface LoadOptions {
 }
 
 /**
- * The model called `reference`: a folder, a .gguf file or a hub id, downloaded into the shared cache when it is not there.
+ * The model called `reference`: `embedded`, a folder, a .gguf file or a hub id, downloaded into the shared cache when it is not there.
  * Only headers are read; weights are read when asked for. The caller closes `weights`. Throws `UnsupportedModelError` or
  * `CheckpointError`.
  */
 export async function loadModel(reference: string, options: LoadOptions = {}): Promise<Model> {
-  return openModel(reference, await resolveModel(reference, options))
+  const path = reference === 'embedded' ? embeddedModelPath : await resolveModel(reference, options)
+  return openModel(reference, path)
 }
 
 /** The model in the folder or .gguf file at `path`, named `id`. */

@@ -6,6 +6,7 @@ export interface Evaluation {
   /** How many plans of the current call are done, this one included. */
   readonly done: number
   readonly of: number
+  readonly plan: PruningPlan
   readonly loss: number
   /** Read from the journal instead of evaluated. */
   readonly recalled: boolean
@@ -30,7 +31,13 @@ export function journaledObjective(
       const report = (plan: number, values: Float64Array, recalled: boolean) => {
         done += 1
         onRows?.(plan, values)
-        onEvaluation({ done, of: plans.length, loss: objective.combine(values, range[0]), recalled })
+        onEvaluation({
+          done,
+          of: plans.length,
+          plan: plans[plan]!,
+          loss: objective.combine(values, range[0]),
+          recalled,
+        })
       }
       for (const [plan, values] of results.entries()) if (values !== undefined) report(plan, values, true)
       const missing = [...plans.keys()].filter((plan) => results[plan] === undefined)

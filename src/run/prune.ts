@@ -19,7 +19,7 @@ export interface PruneRun {
   /** Run directory: holds plan.json and journal.jsonl. */
   readonly directory: string
   /** The method, given the objective to ask. */
-  readonly method: (objective: Objective) => AsyncGenerator<PruningStep, void>
+  readonly method: (objective: RowObjective) => AsyncGenerator<PruningStep, void>
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((progress: Progress) => void) | undefined
 }

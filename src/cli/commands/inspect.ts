@@ -1,0 +1,69 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Command } from 'commander'
+import { type PlanFile, readPlanFile } from '../../run/planFile.ts'
+import type { Interruption } from '../interruption.ts'
+import { table } from '../table.ts'
+
+/** `blockpruner inspect`: what a run removed, step by step. */
+export function inspectCommand(_: Interruption): Command {
+  return new Command('inspect')
+    .description('show what a plan removes, step by step')
+    .argument('<plan-or-run>', 'plan.json or a run directory')
+    .option('--json', 'print the plan as JSON')
+    .option('--debug', 'print the stack of an error')
+    .action(async (path: string, options: { json?: true }) => {
+      const isFolder = await stat(path).then(
+        (found) => found.isDirectory(),
+        () => false,
+      )
+      const file = await readPlanFile(isFolder ? join(path, 'plan.json') : path)
+      process.stdout.write(`${options.json ? JSON.stringify(file) : textOf(file)}\n`)
+    })
+}
+
+function textOf(file: PlanFile): string {
+  const { model, calibration, dense } = file
+  return [
+    `${model.id} (${model.modelType}, ${model.parameters} parameters), ${file.method}${file.complete ? '' : ', unfinished'}`,
+    `calibration: ${calibration.source}, ${calibration.rows} rows of ${calibration.rowLength} tokens, BOS: ${calibration.bos}, seed ${file.seed}`,
+    '',
+    stepTable(file),
+    '',
+    strip(file),
+    '',
+    `dense perplexity ${dense.perplexity.toFixed(3)}; losses are nats per token, margins the runner-up's loss minus the chosen one's`,
+  ].join('\n')
+}
+
+function stepTable({ dense, steps }: PlanFile): string {
+  return table([
+    ['step', 'removed', 'perplexity', '× dense', 'runner-up', 'margin', 'parameters', 'removed %'],
+    ...steps.map((step, i) => [
+      `${i + 1}`,
+      step.removed.join(' '),
+      step.perplexity.toFixed(3),
+      (step.perplexity / dense.perplexity).toFixed(3),
+      step.runnerUp?.block ?? '—',
+      step.margin?.toFixed(5) ?? '—',
+      `${step.parameters}`,
+      (step.ratio * 100).toFixed(1),
+    ]),
+  ])
+}
+
+/** One row a kind, one column a layer: the step that removed the block, or a dot. */
+function strip({ steps }: PlanFile): string {
+  const stepOf = new Map<string, number>(steps.flatMap(({ removed }, i) => removed.map((id) => [id, i + 1] as const)))
+  const places = [...stepOf.keys()].map((id) => id.split('.') as [string, string, string])
+  const stacks = [...new Set(places.map(([stack, , kind]) => `${stack}.${kind}`))].sort()
+  const last = Math.max(0, ...places.map(([, layer]) => Number(layer)))
+  const layers = Array.from({ length: last + 1 }, (_, layer) => layer)
+  return table([
+    ['layer', ...layers.map(String)],
+    ...stacks.map((name) => {
+      const [stack, kind] = name.split('.')
+      return [name, ...layers.map((layer) => `${stepOf.get(`${stack}.${layer}.${kind}`) ?? ' .'}`)]
+    }),
+  ])
+}

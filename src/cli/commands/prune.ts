@@ -1,0 +1,133 @@
+import { Command, Option } from 'commander'
+import { PlanError } from '../../errors.ts'
+import type { Budget } from '../../run/budget.ts'
+import { type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
+import type { BlockKind } from '../../types.ts'
+import type { Interruption } from '../interruption.ts'
+import {
+  decimalNumber,
+  listOf,
+  rowsRequest,
+  type SharedOptions,
+  type TextOptions,
+  wholeNumber,
+  withModelOptions,
+  withOutputOptions,
+  withTextOptions,
+} from '../options.ts'
+import { startProgress } from '../progress.ts'
+import { table } from '../table.ts'
+
+interface PruneOptions extends SharedOptions, TextOptions {
+  readonly output: string
+  readonly method: string
+  readonly kinds: BlockKind[]
+  readonly remove?: number
+  readonly ratio?: number
+  readonly evalDataset?: string
+  readonly export: boolean
+}
+
+const defaultRows = 16
+
+/** `blockpruner prune`: search, plan, smaller checkpoint. */
+export function pruneCommand(interruption: Interruption): Command {
+  const command = new Command('prune').description(
+    'find the blocks whose removal hurts least, and write the smaller model',
+  )
+  withModelOptions(command)
+    .requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
+    .addOption(new Option('--method <name>', 'pruning method').choices(['blockpruner']).default('blockpruner'))
+    .option('--kinds <list>', 'kinds of blocks that may go', listOf<BlockKind>(['attention', 'mlp']), [
+      'attention',
+      'mlp',
+    ])
+    .option('--remove <n>', 'remove this many blocks', wholeNumber)
+    .addOption(
+      new Option('--ratio <r>', 'remove this share of all parameters (default: 0.2)')
+        .argParser(decimalNumber)
+        .conflicts('remove'),
+    )
+  withTextOptions(command, { dataset: 'embedded', nsamples: defaultRows })
+    .option('--eval-dataset <source>', 'measure dense and pruned model on this text as well')
+    .option('--no-export', 'stop at the plan')
+  return withOutputOptions(command).action(async (options: PruneOptions) => {
+    interruption.advise(`interrupted; the same command again resumes the run in ${options.output}`)
+    const progress = startProgress(options.quiet === true ? 'none' : process.stderr.isTTY ? 'bar' : 'lines')
+    try {
+      const result = await pruneModel({
+        ...options,
+        budget: budgetOf(options),
+        calibration: rowsRequest(options, defaultRows),
+        evaluation: evaluationOf(options),
+        signal: interruption.signal,
+        onProgress: progress.report,
+      })
+      progress.stop()
+      process.stdout.write(options.json ? `${JSON.stringify(jsonOf(result))}\n` : `${textOf(result)}\n`)
+    } finally {
+      progress.stop()
+    }
+  })
+}
+
+function budgetOf({ remove, ratio = 0.2 }: PruneOptions): Budget {
+  return remove === undefined ? { ratio } : { remove }
+}
+
+function evaluationOf(options: PruneOptions) {
+  if (options.evalDataset === undefined) return undefined
+  if (options.evalDataset === options.dataset && options.tokens === undefined) {
+    throw new PlanError(
+      `--eval-dataset ${options.evalDataset}: is the calibration text itself; give another split, such as embedded:test`,
+    )
+  }
+  return {
+    ...rowsRequest({ ...options, dataset: options.evalDataset }, 64),
+    tokens: undefined,
+    texts: undefined,
+    nsamples: 64,
+  }
+}
+
+function jsonOf({ file, planPath, exportPath, export: written, evaluation }: PruneModelResult) {
+  return {
+    planPath,
+    ...file,
+    ...(evaluation && { evaluation }),
+    ...(written && { export: { path: exportPath, ...written } }),
+  }
+}
+
+function textOf({ file, planPath, exportPath, export: written, evaluation }: PruneModelResult): string {
+  const last = file.steps.at(-1)
+  const lines = [
+    table([
+      ['', 'dense', 'pruned'],
+      ['parameters', `${file.model.parameters}`, `${last?.parameters ?? file.model.parameters}`],
+      [
+        'perplexity, calibration',
+        file.dense.perplexity.toFixed(3),
+        (last?.perplexity ?? file.dense.perplexity).toFixed(3),
+      ],
+      ...(evaluation
+        ? [
+            [
+              `perplexity, ${evaluation.source}`,
+              evaluation.dense.sequenceMean.toFixed(3),
+              evaluation.pruned.sequenceMean.toFixed(3),
+            ],
+          ]
+        : []),
+    ]),
+    '',
+    `removed ${file.plan.blocks.length} blocks, ${((last?.ratio ?? 0) * 100).toFixed(1)} % of the parameters: ${file.plan.blocks.join(' ')}`,
+    `plan: ${planPath}`,
+  ]
+  if (written) {
+    lines.push(
+      `model: ${exportPath} (${written.form} form, reopened: perplexity ${written.perplexity.toFixed(3)}, as planned)`,
+    )
+  }
+  return lines.join('\n')
+}

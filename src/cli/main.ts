@@ -1,0 +1,43 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from 'commander'
+import { ToolkitError } from '../errors.ts'
+import { versions } from '../run/versions.ts'
+import { applyCommand } from './commands/apply.ts'
+import { evaluateCommand } from './commands/evaluate.ts'
+import { inspectCommand } from './commands/inspect.ts'
+import { pruneCommand } from './commands/prune.ts'
+import { interruption } from './interruption.ts'
+
+const program = new Command('blockpruner')
+  .description('Make transformer language models smaller by leaving out structure they do not need.')
+  .version(versions().blockpruner)
+  .exitOverride()
+  .configureHelp({ sortSubcommands: false })
+  .showHelpAfterError('(add --help for the options)')
+
+for (const command of [pruneCommand, evaluateCommand, applyCommand, inspectCommand]) {
+  program.addCommand(command(interruption).copyInheritedSettings(program))
+}
+
+try {
+  await program.parseAsync()
+  process.exitCode ??= 0
+} catch (error) {
+  process.exitCode = exitCodeOf(error as Error)
+}
+// a runtime thread must not keep a finished program alive
+process.exit()
+
+/** 2 for wrong usage, 130 after Ctrl-C, 1 for every failure; prints message and cure. */
+function exitCodeOf(error: Error): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  if (interruption.signal.aborted) {
+    process.stderr.write(`${interruption.advice()}\n`)
+    return 130
+  }
+  const isOurs = error instanceof ToolkitError
+  if (process.argv.includes('--debug')) process.stderr.write(`${error.stack}\n`)
+  else process.stderr.write(`${isOurs ? 'error' : `unexpected ${error.name}`}: ${error.message}\n`)
+  if (!isOurs && !process.argv.includes('--debug')) process.stderr.write('run again with --debug for the stack\n')
+  return 1
+}

@@ -1,0 +1,87 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { RowsRequest } from '../run/calibrate.ts'
+
+/** Options that more than one command has, parsed the same way everywhere. */
+export interface SharedOptions {
+  readonly model: string
+  readonly revision?: string
+  readonly threads?: number
+  readonly json?: true
+  readonly quiet?: true
+  readonly debug?: true
+}
+
+export function withModelOptions(command: Command): Command {
+  return command
+    .option('--model <id|folder|file.gguf>', 'hub id, folder or GGUF file', 'embedded')
+    .option('--revision <rev>', 'branch, tag or commit of a hub id')
+    .option('--threads <n>', 'threads (default: physical cores)', wholeNumber)
+}
+
+export function withOutputOptions(command: Command): Command {
+  return command
+    .option('--json', 'print one JSON result on stdout, everything else on stderr')
+    .option('--quiet', 'no progress')
+    .option('--debug', 'print the stack of an error')
+}
+
+/** What the text options give. */
+export interface TextOptions {
+  readonly dataset: string
+  readonly tokens?: string
+  readonly column?: string
+  readonly nsamples?: number
+  readonly seqlen: number
+  readonly texts?: number
+  readonly seed: number
+  readonly bosEveryRow?: true
+}
+
+export function withTextOptions(command: Command, defaults: { dataset: string; nsamples: number }): Command {
+  return command
+    .option(
+      '--dataset <source>',
+      'text, json, jsonl or parquet file; hub data set id:split; wikitext2:test, alpaca, c4, ptb',
+      defaults.dataset,
+    )
+    .option('--column <name>', 'column of the text in json and parquet')
+    .option('--tokens <file.json>', 'ready token ids {"ids": [...]} instead of --dataset')
+    .addOption(
+      new Option('--nsamples <n>', `packed rows (default: ${defaults.nsamples}, or all with --texts)`).argParser(
+        wholeNumber,
+      ),
+    )
+    .option('--seqlen <t>', 'tokens a row', wholeNumber, 256)
+    .option('--texts <n>', 'draw this many texts with the seed and pack them', wholeNumber)
+    .option('--bos-every-row', 'begin every row with the BOS token')
+    .option('--seed <n>', 'seed of every random choice', wholeNumber, 42)
+}
+
+/** The rows that the text options ask for. */
+export function rowsRequest(options: TextOptions, defaultRows: number): RowsRequest {
+  const { dataset, tokens, column, seqlen, texts, seed, bosEveryRow } = options
+  const nsamples = options.nsamples ?? (texts === undefined ? defaultRows : undefined)
+  return { dataset, tokens, column, seqlen, texts, seed, bosEveryRow, nsamples }
+}
+
+export function wholeNumber(text: string): number {
+  const value = Number(text)
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError('Expected a whole number.')
+  return value
+}
+
+export function decimalNumber(text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number.')
+  return value
+}
+
+/** A parser for comma-separated names out of `known`. */
+export function listOf<Name extends string>(known: readonly Name[]): (text: string) => Name[] {
+  return (text) =>
+    text.split(',').map((part) => {
+      const found = known.find((name) => name === part.trim())
+      if (found === undefined) throw new InvalidArgumentError(`"${part}" is not one of ${known.join(', ')}.`)
+      return found
+    })
+}

@@ -1,0 +1,143 @@
+import { createLogUpdate } from 'log-update'
+import type { PruneProgress } from '../run/pruneModel.ts'
+
+/** Shows how far a run is: a nested bar on a terminal, plain lines in a log, or nothing. Always on stderr. */
+export interface ProgressDisplay {
+  report(progress: PruneProgress): void
+  stop(): void
+}
+
+export type ProgressMode = 'bar' | 'lines' | 'none'
+
+export function startProgress(mode: ProgressMode): ProgressDisplay {
+  if (mode === 'none') return { report: () => {}, stop: () => {} }
+  return mode === 'bar' ? bar() : lines()
+}
+
+function lines(): ProgressDisplay {
+  return {
+    report(progress) {
+      const line = lineOf(progress)
+      if (line !== undefined) process.stderr.write(`${line}\n`)
+    },
+    stop: () => {},
+  }
+}
+
+/** One line for what a log should keep; undefined for single evaluations. */
+function lineOf(progress: PruneProgress): string | undefined {
+  switch (progress.type) {
+    case 'loaded': {
+      const { model, rows } = progress
+      const text = `${rows.rows} rows of ${rows.rowLength} tokens from ${rows.description.source}`
+      return `${model.id}: ${model.blocks.length} blocks, ${model.parameters} parameters; ${text}`
+    }
+    case 'resumed':
+      return `resuming: ${progress.evaluations} evaluations are in the journal`
+    case 'dense':
+      return `dense: perplexity ${Math.exp(progress.loss).toFixed(3)}`
+    case 'step': {
+      const { removed, perplexity, ratio } = progress.step
+      return `step ${progress.number}: removed ${removed.join(' ')}, perplexity ${perplexity.toFixed(3)}, ${(ratio * 100).toFixed(1)} % of the parameters`
+    }
+    default:
+      return undefined
+  }
+}
+
+const redrawMs = 100
+
+function bar(): ProgressDisplay {
+  const update = createLogUpdate(process.stderr)
+  const estimate = estimator()
+  let drawn = 0
+  return {
+    report(progress) {
+      estimate.see(progress)
+      const line = lineOf(progress)
+      if (line !== undefined) {
+        update.clear()
+        process.stderr.write(`${line}\n`)
+      }
+      const now = performance.now()
+      if (progress.type === 'evaluated' && progress.done < progress.of && now - drawn < redrawMs) return
+      drawn = now
+      update(estimate.text())
+    },
+    stop() {
+      update.clear()
+      update.done()
+    },
+  }
+}
+
+/** Counts steps and candidates and extrapolates the time the remaining candidates take. */
+function estimator() {
+  let total = { steps: undefined as number | undefined, ratio: undefined as number | undefined, blocks: 0 }
+  let [step, share, done, of] = [0, 0, 0, 0]
+  let best = { id: '', loss: Number.POSITIVE_INFINITY }
+  let [evaluated, spentMs, last] = [0, 0, performance.now()]
+  let exporting: string | undefined
+  return {
+    see(progress: PruneProgress) {
+      if (progress.type === 'loaded') {
+        const { budget, candidates } = progress
+        total = {
+          steps: 'remove' in budget ? budget.remove : undefined,
+          ratio: 'ratio' in budget ? budget.ratio : undefined,
+          blocks: candidates,
+        }
+        last = performance.now()
+      } else if (progress.type === 'evaluated') {
+        const now = performance.now()
+        if (!progress.recalled) {
+          evaluated += 1
+          spentMs += now - last
+        }
+        last = now
+        ;[done, of] = [progress.done, progress.of]
+        if (done === 1) best = { id: '', loss: Number.POSITIVE_INFINITY }
+        if (progress.loss < best.loss) best = { id: progress.plan.blocks.at(-1) ?? 'dense', loss: progress.loss }
+      } else if (progress.type === 'step') {
+        step = progress.number
+        share = progress.step.ratio
+      } else if (progress.type === 'exporting') {
+        exporting = `writing ${bytes(progress.writtenBytes)} of ${bytes(progress.totalBytes)}`
+      }
+    },
+    text(): string {
+      if (exporting !== undefined) return exporting
+      const steps =
+        total.steps ?? (share > 0 ? Math.min(total.blocks, Math.ceil((step / share) * total.ratio!)) : undefined)
+      const progress = total.steps === undefined ? share / (total.ratio ?? 1) : step / total.steps
+      const left = steps === undefined ? undefined : candidatesLeft(total.blocks, step, steps) - done
+      const eta = left === undefined || evaluated === 0 ? '…' : duration((left * spentMs) / evaluated)
+      return [
+        `step ${step + 1} of ${total.steps === undefined ? '~' : ''}${steps ?? '?'}  ${drawBar(progress)}  ETA ${eta}`,
+        `  candidate ${done} of ${of}  ${drawBar(of === 0 ? 0 : done / of)}  best so far ${best.id} ${Math.exp(best.loss).toFixed(3)}`,
+      ].join('\n')
+    },
+  }
+}
+
+/** Σ over the remaining steps of the blocks still there. */
+function candidatesLeft(blocks: number, step: number, steps: number): number {
+  let left = 0
+  for (let k = step; k < steps; k++) left += blocks - k
+  return left
+}
+
+function drawBar(share: number, width = 24): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * width)
+  return `${'█'.repeat(full)}${'░'.repeat(width - full)}`
+}
+
+function duration(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000))
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60]
+  return h > 0 ? `${h} h ${m} min` : m > 0 ? `${m} min ${s} s` : `${s} s`
+}
+
+function bytes(count: number): string {
+  return count >= 1e9 ? `${(count / 1e9).toFixed(2)} GB` : `${(count / 1e6).toFixed(1)} MB`
+}

@@ -1,0 +1,75 @@
+import { openEngine } from '../engine/engine.ts'
+import { PlanError } from '../errors.ts'
+import { contentHash } from '../model/contentHash.ts'
+import { loadModel } from '../model/load.ts'
+import type { Model } from '../model/model.ts'
+import { checkPlan } from '../model/plan.ts'
+import { perplexityObjective } from '../objectives/perplexity.ts'
+import { Random } from '../tensor/random.ts'
+import type { BlockId, PruningPlan, TokenRows } from '../types.ts'
+import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
+import { type PlanFile, readPlanFile } from './planFile.ts'
+
+export interface ApplyRequest {
+  readonly model: string
+  readonly revision?: string | undefined
+  /** plan.json of a run. */
+  readonly plan: string
+  /** Use the first steps only. */
+  readonly steps?: number | undefined
+  readonly output: string
+  /** Apply the plan although it was made for other weights. */
+  readonly allowOtherModel?: boolean | undefined
+  readonly threads?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Writes the model a plan file describes, opens it again and compares it with the plan on a fixed sequence. */
+export async function applyPlanFile(request: ApplyRequest): Promise<CheckedExport> {
+  const file = await readPlanFile(request.plan)
+  const model = await loadModel(request.model, { revision: request.revision })
+  const engine = openEngine(model, { threads: request.threads })
+  try {
+    if (!request.allowOtherModel) await checkSameModel(model, file, request.plan)
+    const plan = planOfSteps(file, request.steps)
+    checkPlan(model, plan)
+    const rows = fixedRows(model)
+    const [expectedLoss = Number.NaN] = await perplexityObjective(engine, rows).evaluate([plan], request.signal)
+    const check = { rows, expectedLoss, threads: request.threads }
+    return await exportAndCheck(model, plan, request.output, check, {
+      method: `${file.method} on ${file.calibration.source}, ${file.calibration.rows} rows of ${file.calibration.rowLength} tokens`,
+      ...(request.signal && { signal: request.signal }),
+    })
+  } finally {
+    await engine.close()
+    await model.weights.close()
+  }
+}
+
+/** Throws `PlanError` when `file` was made for weights other than `model`'s. */
+export async function checkSameModel(model: Model, file: PlanFile, path: string): Promise<void> {
+  const found = await contentHash(model)
+  if (found === file.model.sha256) return
+  throw new PlanError(
+    `${path}: was made for ${file.model.id} (sha256 ${file.model.sha256.slice(0, 12)}…), but ${model.id} is another model ` +
+      `(sha256 ${found.slice(0, 12)}…); give the model of the plan, or --allow-other-model if it is the same in another format`,
+  )
+}
+
+/** The plan after the first `steps` steps of `file`, after all when undefined. */
+export function planOfSteps(file: PlanFile, steps: number | undefined): PruningPlan {
+  if (steps === undefined) return file.plan as PruningPlan
+  if (!Number.isInteger(steps) || steps < 1 || steps > file.steps.length) {
+    throw new PlanError(
+      `--steps ${steps}: expected a whole number from 1 to ${file.steps.length}, the steps of the plan`,
+    )
+  }
+  return { blocks: file.steps.slice(0, steps).flatMap(({ removed }) => removed as BlockId[]), units: {} }
+}
+
+/** Seeded token ids, enough to tell two models apart: needs no tokenizer and no text. */
+function fixedRows(model: Model): TokenRows {
+  const random = new Random(0)
+  const [rows, rowLength] = [4, 64]
+  return { ids: Int32Array.from({ length: rows * rowLength }, () => random.below(model.sizes['V']!)), rows, rowLength }
+}

@@ -1,0 +1,152 @@
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { PackedRows } from '../data/calibration.ts'
+import { openEngine } from '../engine/engine.ts'
+import { measurePerplexity, type PerplexityReport } from '../evaluate/perplexity.ts'
+import { blockPruner } from '../methods/blockPruner.ts'
+import { contentHash } from '../model/contentHash.ts'
+import { loadModel } from '../model/load.ts'
+import type { Model } from '../model/model.ts'
+import { emptyPlan } from '../model/plan.ts'
+import { perplexityObjective } from '../objectives/perplexity.ts'
+import type { BlockKind } from '../types.ts'
+import { type Budget, checkBudget } from './budget.ts'
+import { type RowsRequest, readRows } from './calibrate.ts'
+import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
+import type { PlanFile, RunInputs } from './planFile.ts'
+import { type Progress, prune } from './prune.ts'
+import { versions } from './versions.ts'
+
+export interface PruneModelRequest {
+  /** Folder, .gguf file or hub id. */
+  readonly model: string
+  readonly revision?: string | undefined
+  /** Run directory. */
+  readonly output: string
+  readonly kinds: readonly BlockKind[]
+  readonly budget: Budget
+  readonly calibration: RowsRequest
+  /** A text to measure the dense and the pruned model on, for the card and the result. */
+  readonly evaluation?: RowsRequest | undefined
+  readonly seed: number
+  readonly threads?: number | undefined
+  /** Write the pruned checkpoint to `output`/model; default true. */
+  readonly export?: boolean | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((progress: PruneProgress) => void) | undefined
+}
+
+export type PruneProgress =
+  | Progress
+  | {
+      readonly type: 'loaded'
+      readonly model: Model
+      readonly rows: PackedRows
+      readonly budget: Budget
+      /** Blocks that may go. */
+      readonly candidates: number
+    }
+  | { readonly type: 'exporting'; readonly writtenBytes: number; readonly totalBytes: number }
+
+export interface PruneModelResult {
+  readonly file: PlanFile
+  readonly planPath: string
+  readonly export?: CheckedExport | undefined
+  readonly exportPath?: string | undefined
+  readonly evaluation?: Comparison | undefined
+}
+
+/** Dense and pruned model on the same text. */
+export interface Comparison {
+  readonly source: string
+  readonly dense: PerplexityReport
+  readonly pruned: PerplexityReport
+}
+
+/** Reads a model and a text, prunes by BlockPruner in a run directory, and writes and checks the smaller checkpoint. */
+export async function pruneModel(request: PruneModelRequest): Promise<PruneModelResult> {
+  const { output, kinds, budget, seed, threads, signal, onProgress } = request
+  const model = await loadModel(request.model, { revision: request.revision })
+  const engine = openEngine(model, { threads })
+  try {
+    checkBudget(model, budget, kinds)
+    const rows = await readRows(model, request.calibration)
+    const evaluationRows = request.evaluation && (await readRows(model, request.evaluation))
+    const candidates = model.blocks.filter(({ kind }) => kinds.includes(kind)).length
+    onProgress?.({ type: 'loaded', model, rows, budget, candidates })
+    const ignored = ignoredTarget(model)
+    const objective = perplexityObjective(engine, rows, { ignored })
+    const inputs: RunInputs = {
+      model: {
+        id: model.id,
+        modelType: String(model.config['model_type']),
+        sha256: await contentHash(model),
+        parameters: model.parameters,
+      },
+      method: 'blockpruner',
+      options: { kinds: [...kinds], ...budget },
+      calibration: rows.description,
+      seed,
+      versions: versions(),
+    }
+    const method = (asked: typeof objective) => blockPruner(model, asked, { kinds, signal })
+    const file = await prune({
+      model,
+      engine,
+      rows,
+      objective,
+      inputs,
+      budget,
+      directory: output,
+      method,
+      signal,
+      onProgress,
+    })
+    const evaluation = evaluationRows && {
+      source: evaluationRows.description.source,
+      dense: await measurePerplexity(engine, evaluationRows, emptyPlan, signal),
+      pruned: await measurePerplexity(engine, evaluationRows, file.plan, signal),
+    }
+    const result = { file, planPath: join(output, 'plan.json'), evaluation }
+    if (request.export === false) return result
+    const exportPath = join(output, 'model')
+    const check = { rows, ignored, threads, expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss }
+    const written = await exportAndCheck(model, file.plan, exportPath, check, {
+      replace: await exists(exportPath),
+      method: `BlockPruner (arXiv:2406.10594) on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
+      measured: measuredFor(rows, file, evaluationRows, evaluation),
+      ...(signal && { signal }),
+      onProgress: (writtenBytes, totalBytes) => onProgress?.({ type: 'exporting', writtenBytes, totalBytes }),
+    })
+    return { ...result, export: written, exportPath }
+  } finally {
+    await engine.close()
+    await model.weights.close()
+  }
+}
+
+/** The card's numbers: on the evaluation text where there is one, else on the calibration text, which is named as such. */
+function measuredFor(rows: PackedRows, file: PlanFile, evaluationRows?: PackedRows, evaluation?: Comparison) {
+  const { source, tokens, rowLength, bos } = (evaluationRows ?? rows).description
+  return {
+    dataset: evaluation === undefined ? `${source} (the calibration text itself)` : source,
+    tokens,
+    rowLength,
+    startsWithBos: bos === 'every-row',
+    dense: evaluation?.dense.sequenceMean ?? file.dense.perplexity,
+    pruned: evaluation?.pruned.sequenceMean ?? file.steps.at(-1)?.perplexity ?? file.dense.perplexity,
+  }
+}
+
+/** As in BlockPruner's code: targets equal to the padding id are not counted, unless that id is 0 or absent. */
+export function ignoredTarget({ config }: Model): number | undefined {
+  const pad = config['pad_token_id']
+  return typeof pad === 'number' && pad > 0 ? pad : undefined
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}
