@@ -106,11 +106,17 @@ export interface PruningStep {
   readonly runnerUp?: Score
 }
 
-/** Packed token ids: `rows` rows of `rowLength` tokens, row-major. */
+/** Token ids: `rows` rows of `rowLength` tokens, row-major. Packed, and predicting the next token, unless said otherwise. */
 export interface TokenRows {
   readonly ids: Int32Array
   readonly rows: number
   readonly rowLength: number
+  /** Tokens of each row before the padding at its end; absent: no row is padded. */
+  readonly lengths?: Int32Array | undefined
+  /** The id, or the class, that each position is to predict, -1 for none, as long as `ids`; absent: the next token. */
+  readonly targets?: Int32Array | undefined
+  /** What the decoder of an encoder-decoder reads and predicts; its encoder reads these rows. */
+  readonly decoder?: TokenRows | undefined
 }
 
 export interface TokenLossOptions {

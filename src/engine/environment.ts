@@ -26,7 +26,12 @@ const makers: Makers = {
   rotarySin: (of, _, tokens) => rotaryTable(of, tokens, Math.sin),
   lastPosition: (_, rows, tokens) => new ort.Tensor('int32', new Int32Array(rows).fill(tokens - 1), [rows]),
   length: (_, __, tokens) => new ort.Tensor('int32', Int32Array.of(tokens), []),
-  keyPositions: (_, __, tokens) => new ort.Tensor('float32', Float32Array.from({ length: tokens }, (_, t) => t), [tokens]),
+  keyPositions: (_, __, tokens) =>
+    new ort.Tensor(
+      'float32',
+      Float32Array.from({ length: tokens }, (_, t) => t),
+      [tokens],
+    ),
   positionIndex: (of, _, tokens) => {
     const { offset, count } = of.type === 'positionIndex' ? of : { offset: 0, count: tokens }
     if (tokens + offset > count) {
@@ -34,7 +39,11 @@ const makers: Makers = {
         `rows of ${tokens} tokens, but the model has learned ${count - offset} positions; use shorter rows`,
       )
     }
-    return new ort.Tensor('int64', BigInt64Array.from({ length: tokens }, (_, t) => BigInt(t + offset)), [tokens])
+    return new ort.Tensor(
+      'int64',
+      BigInt64Array.from({ length: tokens }, (_, t) => BigInt(t + offset)),
+      [tokens],
+    )
   },
   causalMask: (of, _, tokens) => {
     const window = of.type === 'causalMask' ? (of.window ?? tokens) : tokens

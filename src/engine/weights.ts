@@ -7,13 +7,16 @@ import type { Block, WeightTable } from '../types.ts'
 /** Weights as tensors to feed, read once and kept in float32. */
 export interface Weights {
   /** The weight called `role` in `table`; of a block, only the units in `kept` when given. */
-  get(
-    table: WeightTable,
-    role: string,
-    cut?: { block: Block; unit: string; removed: readonly number[] },
-  ): Promise<ort.Tensor>
+  get(table: WeightTable, role: string, cut?: Cut): Promise<ort.Tensor>
   /** Numbers with `axes` that the family fixes for the whole model, those of the units that `cut` leaves. */
-  constant(axes: string, values: readonly number[], cut?: { block: Block; unit: string; removed: readonly number[] }): ort.Tensor
+  constant(axes: string, values: readonly number[], cut?: Cut): ort.Tensor
+}
+
+/** The units of a block that go, counted by the shape letter `unit`. */
+export interface Cut {
+  readonly block: Block
+  readonly unit: string
+  readonly removed: readonly number[]
 }
 
 /** Cut copies kept at most: those of the plans in flight, not of every plan there ever was. */
@@ -70,7 +73,12 @@ export function weightsOf(model: Model): Weights {
       if (cut === undefined) return new ort.Tensor('float32', whole, shape)
       const left = keptUnits(cut.block.units, cut.removed)
       const units = originalUnits(model, cut.block)
-      const runs = keptRuns(axes, model.sizes, cut.unit, left.map((position) => units[position]!))
+      const runs = keptRuns(
+        axes,
+        model.sizes,
+        cut.unit,
+        left.map((position) => units[position]!),
+      )
       return new ort.Tensor('float32', sliceTensor(whole, 1, shape, runs), runs.map(lengthOf))
     },
   }

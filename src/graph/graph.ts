@@ -84,8 +84,7 @@ export function buildGraph(name: string): GraphBuilder {
   return {
     weight: (role, dims) => input('float32', dims, { from: 'weight', role }, role),
     state: (state, dims) => input('float32', dims, { from: 'state', name: state }, state),
-    constant: (constant, axes, values, dims) =>
-      input('float32', dims, { from: 'constant', axes, values }, constant),
+    constant: (constant, axes, values, dims) => input('float32', dims, { from: 'constant', axes, values }, constant),
     environment: (of, dims) => input(environmentTypes[of.type], dims, { from: 'environment', of }, of.type),
     data: (data, dims) => input('int64', dims, { from: 'data', name: data }, data),
     apply(op, inputValues, attributes) {

@@ -15,7 +15,11 @@ export function mlpGraph(form: MlpForm): Graph {
   const bias = (role: string) => (form.biases ? role : undefined)
   const widen = (weight: string, biasRole: string) =>
     project(g, h, { weight, bias: bias(biasRole), output: 'F', input: 'D', inputFirst }) // (B,T,F)
-  const activated = g.apply(form.activation, [form.gated ? widen('gateProj', 'gateBias') : widen('upProj', 'upBias')], {})
+  const activated = g.apply(
+    form.activation,
+    [form.gated ? widen('gateProj', 'gateBias') : widen('upProj', 'upBias')],
+    {},
+  )
   const channels = form.gated ? g.apply('mul', [activated, widen('upProj', 'upBias')], {}) : activated
   const down = { weight: 'downProj', bias: bias('downBias'), output: 'D', input: 'F', inputFirst }
   const y = project(g, channels, down)

@@ -1,5 +1,5 @@
 import type { BlockKind, ModelConfig, StackName, WeightTable } from '../types.ts'
-import type { AttentionForm, EmbeddingForm, HeadForm, MlpForm } from './forms.ts'
+import type { AttentionForm, EmbeddingForm, HeadForm, MlpForm, NormForm } from './forms.ts'
 
 /** A model family described, not programmed: the only thing a new family needs. */
 export interface Architecture {
@@ -7,24 +7,39 @@ export interface Architecture {
   readonly modelTypes: readonly string[]
   readonly family: 'decoder' | 'encoder' | 'encoderDecoder'
   /**
+   * Other names under which checkpoints store the tensor called `name` here, tried in order: without the prefix of the
+   * whole model, with it, or in an older spelling. Absent: there is one spelling.
+   */
+  spellings?(name: string): readonly string[]
+  /**
    * Size of every shape letter the tables use. Throws `UnsupportedModelError` naming the config value when one of them
    * changes the mathematics in a way this table does not describe.
    */
   sizes(config: ModelConfig): Sizes
+  /** In forward order: the encoder's output is what a decoder after it reads as `memory`. */
   readonly stacks: Readonly<Partial<Record<StackName, StackTable>>>
-  /** Weights outside the blocks: `embedTokens`, `finalNorm`, `lmHead` (absent when the head is tied). */
-  outer(config: ModelConfig): WeightTable
-  embedding(config: ModelConfig): EmbeddingForm
-  head(config: ModelConfig): HeadForm
+  /**
+   * Weights outside the blocks: `embedTokens`, `finalNorm`, `lmHead` (absent when the head is tied). A role of one stack
+   * only begins with its name: `encoder.embedPositions`. `has` tells whether the checkpoint stores a tensor.
+   */
+  outer(config: ModelConfig, has: HasTensor): WeightTable
+  embedding(config: ModelConfig, stack: StackName): EmbeddingForm
+  /** How final hidden states become predictions, given the roles of `outer`; undefined: the model has no head. */
+  head(config: ModelConfig, outer: WeightTable): HeadForm | undefined
 }
 
 /** Shape letter → size. */
 export type Sizes = Readonly<Record<string, number>>
 
+/** Whether the checkpoint stores a tensor under this name or one of its other spellings. */
+export type HasTensor = (name: string) => boolean
+
 export interface StackTable {
   layers(config: ModelConfig): number
   /** The blocks of one layer in forward order. */
   readonly blocks: readonly BlockTable[]
+  /** Applied to what leaves an encoder before a decoder reads it, role `finalNorm` of the stack; absent: nothing is. */
+  finalNorm?(config: ModelConfig): NormForm
 }
 
 interface BlockTableOf<Kind extends BlockKind, Form> {

@@ -1,6 +1,6 @@
 import { CheckpointError, UnsupportedModelError } from '../errors.ts'
 import type { Block, BlockId, ModelConfig, StackName, WeightStore, WeightTable } from '../types.ts'
-import type { BlockTable, Sizes } from './architecture.ts'
+import type { Architecture, BlockTable, Sizes } from './architecture.ts'
 import { findArchitecture } from './architectures/known.ts'
 import { elementCount, shapeOf } from './axes.ts'
 import type { Model } from './model.ts'
@@ -24,7 +24,11 @@ export function describeModel(id: string, path: string, { config, weights, asset
   }
   const architecture = findArchitecture(config)
   const sizes = architecture.sizes(config)
-  const outer = architecture.outer(config)
+  const stored = storedNames(architecture, weights)
+  const outer = spelledAsStored(
+    architecture.outer(config, (name) => stored(name) !== undefined),
+    stored,
+  )
   const check = shapeChecker(path, weights)
   let parameters = check(outer, sizes)
   const blocks: Block[] = []
@@ -35,7 +39,7 @@ export function describeModel(id: string, path: string, { config, weights, asset
     const layers = table?.layers(config) ?? 0
     for (let layer = 0; layer < layers; layer++) {
       for (const blockTable of table?.blocks ?? []) {
-        const named = nameLayer(blockTable.weights(config), layer)
+        const named = spelledAsStored(nameLayer(blockTable.weights(config), layer), stored)
         const count = check(named, sizes)
         blocks.push(blockOf(stack, layer, blockTable, named, count, sizes))
         parameters += count
@@ -61,6 +65,21 @@ function nameLayer(table: WeightTable, layer: number): WeightTable {
   return Object.fromEntries(
     Object.entries(table).map(([role, [name, axes]]) => [role, [name.replace('{layer}', `${layer}`), axes]]),
   )
+}
+
+/** The name under which the checkpoint stores a tensor, undefined when it does not. */
+type StoredName = (name: string) => string | undefined
+
+function storedNames(architecture: Architecture, { tensors }: WeightStore): StoredName {
+  return (name) => {
+    if (tensors.has(name)) return name
+    return architecture.spellings?.(name).find((spelling) => tensors.has(spelling))
+  }
+}
+
+/** A missing tensor keeps its first name, for the message of the check that follows. */
+function spelledAsStored(table: WeightTable, stored: StoredName): WeightTable {
+  return Object.fromEntries(Object.entries(table).map(([role, [name, axes]]) => [role, [stored(name) ?? name, axes]]))
 }
 
 /** Checks a table's tensors against the store and counts their parameters. */

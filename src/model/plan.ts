@@ -57,7 +57,10 @@ export function parametersWithUnits(model: Model, block: Block, units: number): 
   if (units === 0) return 0
   const unit = unitOf(model, block)
   const count = (size: number) =>
-    Object.values(block.weights).reduce((total, [, axes]) => total + elementCount(axes, { ...model.sizes, [unit]: size }), 0)
+    Object.values(block.weights).reduce(
+      (total, [, axes]) => total + elementCount(axes, { ...model.sizes, [unit]: size }),
+      0,
+    )
   return block.parameters - count(block.units) + count(units)
 }
 
