@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { CalibrationError } from '../errors.ts'
 import { Random } from '../tensor/random.ts'
 import type { TokenRows } from '../types.ts'
+import { fingerprintsOf } from './overlap.ts'
 import type { Texts } from './textSource.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
@@ -33,6 +34,8 @@ export interface RowsDescription {
   /** Texts drawn, and the seed they were drawn with; absent when the source was read in its own order. */
   readonly texts?: number
   readonly seed?: number
+  /** By which `sharedPassage` finds the same text again in other rows. */
+  readonly fingerprints: string[]
 }
 
 /** Rows of token ids and what they were made from. */
@@ -70,13 +73,9 @@ export function packRows(source: Texts, tokenizer: Tokenizer, options: PackOptio
   }
   const ids = bosEveryRow ? withBos(stream, rows, rowLength, bosTokenId as number) : stream.slice(0, rows * rowLength)
   const bos = bosEveryRow ? 'every-row' : opening.length > 0 ? 'first' : 'none'
-  return {
-    ...{ ids, rows, rowLength },
-    description: {
-      ...{ source: source.name, rows, rowLength, tokens: ids.length, bos, sha256: sha256Of(ids) },
-      ...(options.draw ? { texts: options.draw.texts, seed: options.draw.seed } : {}),
-    },
-  }
+  const description = describe(source.name, { ids, rows, rowLength }, bos)
+  const draw = options.draw ? { texts: options.draw.texts, seed: options.draw.seed } : {}
+  return { ids, rows, rowLength, description: { ...description, ...draw } }
 }
 
 /** `count` different texts that are not blank, in the order drawn. Throws `CalibrationError` when there are fewer. */
@@ -135,10 +134,13 @@ export async function readTokens(
     )
   }
   const ids = Int32Array.from(list.slice(0, rows * rowLength) as number[])
-  return {
-    ...{ ids, rows, rowLength },
-    description: { source: path, rows, rowLength, tokens: ids.length, bos: 'none', sha256: sha256Of(ids) },
-  }
+  return { ids, rows, rowLength, description: describe(path, { ids, rows, rowLength }, 'none') }
+}
+
+function describe(source: string, tokens: TokenRows, bos: RowsDescription['bos']): RowsDescription {
+  const { ids, rows, rowLength } = tokens
+  const fingerprints = fingerprintsOf(tokens, bos === 'every-row')
+  return { source, rows, rowLength, tokens: ids.length, bos, sha256: sha256Of(ids), fingerprints }
 }
 
 /** Characters tokenised before counting again: small enough to stop soon after the last row, large enough not to matter. */

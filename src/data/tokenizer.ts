@@ -1,7 +1,7 @@
 import { CalibrationError, CheckpointError } from '../errors.ts'
 import { cutBetweenWords, mayCutBetweenWords } from './tokenizerCuts.ts'
 import { type Json, spelledForLibrary } from './tokenizerJson.ts'
-import { LibraryTokenizer } from './tokenizersLibrary.ts'
+import { createLibraryTokenizer, type LibraryTokenizer } from './tokenizersLibrary.ts'
 
 /** Text ⇄ token ids of one model's vocabulary. */
 export interface Tokenizer {
@@ -40,11 +40,12 @@ export async function loadTokenizer(
   const spelled = spelledForLibrary(json)
   let library: LibraryTokenizer
   try {
-    library = new LibraryTokenizer(spelled, {
+    library = createLibraryTokenizer(spelled, {
       unk_token: nameOf(config['unk_token']),
       eos_token: nameOf(config['eos_token']),
     })
   } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause
     throw new CheckpointError(
       `tokenizer.json: cannot be used (${(cause as Error).message}); tokenise elsewhere and pass the ids with --tokens`,
       { cause },

@@ -113,7 +113,9 @@ function respelledPreTokenizer(part: unknown): unknown {
 }
 
 function byteLevel(json: Json): Json {
-  const prefix = json['add_prefix_space'] === true ? [replace('\\A(?! )', ' ')] : []
+  // with blanks replaced by blanks, Metaspace does nothing but put one in front where there is none
+  const blank = { type: 'Metaspace', replacement: ' ', prepend_scheme: 'always' }
+  const prefix = json['add_prefix_space'] === true ? [blank] : []
   return preTokenizers(...prefix, pieces(gpt2Words), { ...json, use_regex: false, add_prefix_space: false })
 }
 

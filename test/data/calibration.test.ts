@@ -46,6 +46,7 @@ describe('packRows', () => {
       sha256: createHash('sha256')
         .update(Buffer.from(Int32Array.from(packed.ids).buffer))
         .digest('hex'),
+      fingerprints: [],
     })
   })
 
@@ -112,12 +113,13 @@ describe('packRows with the embedded model and corpus', () => {
   })
 
   test('gives the first rows of the whole text when only some are asked for', async () => {
-    const source = await readTexts('embedded:test')
+    const { name, texts } = await readTexts('embedded:test')
+    const source = { name, texts: texts.slice(0, 300) }
     const whole = packRows(source, tokenizer, { rowLength: 256 })
-    const some = packRows(source, tokenizer, { rowLength: 256, rows: 100 })
-    expect(some.ids).toEqual(whole.ids.slice(0, 25_600))
+    const some = packRows(source, tokenizer, { rowLength: 256, rows: 50 })
+    expect(some.ids).toEqual(whole.ids.slice(0, 12_800))
     expect(whole.ids).toEqual(tokenizer.encode(source.texts.join('\n\n')).slice(0, whole.ids.length))
-    expect(whole.rows).toMatchInlineSnapshot(`530`)
+    expect(whole.rows).toBeGreaterThan(100)
   })
 })
 

@@ -1,0 +1,200 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { readTexts } from '../../src/data/textSource.ts'
+import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.ts'
+import { CalibrationError, CheckpointError, UnsupportedModelError } from '../../src/errors.ts'
+import { assetsOf, loadBrownTokenizer } from './brownTokenizer.ts'
+
+const fixtures = new URL('../fixtures/tokenizers/', import.meta.url)
+const lines = JSON.parse(readFileSync(new URL('lines.json', fixtures), 'utf8')) as string[]
+
+/** What transformers 5.23.0 with tokenizers 0.23.3 gives for the lines; made by make.py beside it. */
+const golden = JSON.parse(readFileSync(new URL('golden.json', fixtures), 'utf8')) as {
+  readonly tokenizers: Readonly<Record<string, Golden>>
+}
+interface Golden {
+  readonly vocabSize: number
+  /** 12 hexadecimal digits a line. */
+  readonly hashes: string
+  readonly withSpecialTokens: string
+  readonly sample: Readonly<Record<string, readonly number[]>>
+  readonly decoded: string
+}
+
+const hashOf = (value: string) => createHash('sha256').update(value).digest('hex').slice(0, 12)
+
+const loaded = new Map<string, Promise<Tokenizer>>()
+
+function load(name: string): Promise<Tokenizer> {
+  const folder =
+    name === 'brown-llama' ? new URL('../../models/brown-llama/', import.meta.url) : new URL(`${name}/`, fixtures)
+  const tokenizer = loaded.get(name) ?? loadTokenizer(assetsOf(folder), (golden.tokenizers[name] as Golden).vocabSize)
+  loaded.set(name, tokenizer)
+  return tokenizer
+}
+
+test('the golden file holds the tokenizers of this test and a thousand lines', () => {
+  expect(lines).toHaveLength(1000)
+  expect(Object.keys(golden.tokenizers).sort()).toEqual(names.toSorted())
+})
+
+const names = [
+  ...['brown-llama', 'brown-bert', 'brown-t5', 'all-minilm-l6-v2'],
+  ...['like-llama2', 'like-gemma', 'like-llama3', 'like-smollm', 'like-roberta', 'like-t5', 'word-piece'],
+]
+
+describe.each(names)('%s', (name) => {
+  const expected = golden.tokenizers[name] as Golden
+
+  test('gives the ids of transformers for every line', async () => {
+    const tokenizer = await load(name)
+    for (const [line, ids] of Object.entries(expected.sample)) {
+      expect([...tokenizer.encode(lines[Number(line)] as string)], `line ${line}`).toEqual(ids)
+    }
+    const differing = lines.filter((line, i) => {
+      const hash = hashOf(JSON.stringify([...tokenizer.encode(line)]))
+      return hash !== expected.hashes.slice(12 * i, 12 * i + 12)
+    })
+    expect(differing).toEqual([])
+  })
+
+  test('adds the special tokens of transformers', async () => {
+    const tokenizer = await load(name)
+    const ids = lines.map((line) => [...tokenizer.encode(line, { addSpecialTokens: true })])
+    // written as Python's json.dumps writes nested lists with these separators
+    expect(hashOf(JSON.stringify(ids))).toBe(expected.withSpecialTokens)
+  })
+
+  test('decodes to the text of transformers', async () => {
+    const tokenizer = await load(name)
+    expect(hashOf(lines.map((line) => tokenizer.decode(tokenizer.encode(line))).join('\n'))).toBe(expected.decoded)
+  })
+})
+
+describe('cut', () => {
+  const cutting = [
+    'brown-llama',
+    'brown-bert',
+    'brown-t5',
+    'all-minilm-l6-v2',
+    'like-llama3',
+    'like-smollm',
+    'like-roberta',
+  ]
+
+  test.each(cutting)('%s gives the ids of the whole text in parts', async (name) => {
+    const tokenizer = await load(name)
+    const text = lines.slice(400).join(' word and word ')
+    const whole = tokenizer.encode(text)
+    const parts: number[] = []
+    let [start, cuts] = [0, 0]
+    for (;;) {
+      const end = tokenizer.cut(text, start + 1)
+      parts.push(...tokenizer.encode(end < 0 ? text.slice(start) : text.slice(start, end)))
+      if (end < 0) break
+      start = end
+      cuts++
+    }
+    expect(cuts).toBeGreaterThan(1000)
+    expect(parts.length).toBe(whole.length)
+    expect(parts.every((id, i) => id === whole[i])).toBe(true)
+  })
+
+  test.each(['like-llama2', 'like-gemma', 'like-t5', 'word-piece'])('%s promises nothing', async (name) => {
+    expect((await load(name)).cut('two words and more', 0)).toBe(-1)
+  })
+
+  test('finds the blank between two letters, from a position on', async () => {
+    const tokenizer = await loadBrownTokenizer()
+    expect(tokenizer.cut('a. b 1 c d', 0)).toBe(8)
+    expect(tokenizer.cut('ab cd ef', 2)).toBe(5)
+    expect(tokenizer.cut('abc', 0)).toBe(-1)
+  })
+})
+
+test('a long text takes time and memory in proportion', async () => {
+  const { texts } = await readTexts('embedded:test')
+  const text = texts.join('\n\n')
+  for (const name of ['brown-llama', 'like-llama2', 'brown-t5', 'like-t5']) {
+    const tokenizer = await load(name)
+    const time = (length: number) => {
+      const start = performance.now()
+      tokenizer.encode(text.slice(0, length))
+      return performance.now() - start
+    }
+    time(20_000)
+    // ten times the text; measured 8 to 12 times the time, quadratic would be 100
+    expect(time(200_000) / time(20_000), name).toBeLessThan(40)
+  }
+})
+
+describe('loadTokenizer', () => {
+  const assets = (files: Readonly<Record<string, unknown>>) =>
+    new Map(
+      Object.entries(files).map(([name, value]) => [
+        name,
+        async () => new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value)),
+      ]),
+    )
+  const bytePairs = (extra: Readonly<Record<string, unknown>> = {}) => ({
+    'tokenizer.json': {
+      added_tokens: [],
+      model: { type: 'BPE', vocab: { a: 0, b: 1, ab: 2 }, merges: ['a b'] },
+      ...extra,
+    },
+  })
+
+  test('names the BOS that is added, and the one that is only configured', async () => {
+    expect(await load('like-llama3')).toMatchObject({ bosTokenId: 0, addsBos: true })
+    expect(await load('like-roberta')).toMatchObject({ bosTokenId: 0, addsBos: true })
+    expect(await load('brown-bert')).toMatchObject({ bosTokenId: 2, addsBos: true })
+    expect(await load('brown-llama')).toMatchObject({ bosTokenId: 0, addsBos: false })
+    expect(await load('brown-t5')).toMatchObject({ bosTokenId: undefined, addsBos: false })
+  })
+
+  test('says what to do without a tokenizer.json', async () => {
+    await expect(loadTokenizer(new Map(), 10)).rejects.toThrow(
+      /^tokenizer.json: is not among the files.*pass the ids with --tokens$/,
+    )
+    await expect(loadTokenizer(new Map(), 10)).rejects.toThrow(CheckpointError)
+  })
+
+  test('refuses files that are damaged', async () => {
+    await expect(loadTokenizer(assets({ 'tokenizer.json': '{"model": {' }), 10)).rejects.toThrow('is not JSON')
+    await expect(loadTokenizer(assets({ 'tokenizer.json': '[1]' }), 10)).rejects.toThrow(
+      'holds [1], expected an object',
+    )
+    await expect(loadTokenizer(assets({ 'tokenizer.json': {} }), 10)).rejects.toThrow('has no model.vocab')
+    await expect(
+      loadTokenizer(assets({ 'tokenizer.json': { model: { type: 'BPE', vocab: { a: 0 } } } }), 10),
+    ).rejects.toThrow(/^tokenizer.json: cannot be used/)
+    const charsmap = { normalizer: { type: 'Precompiled', precompiled_charsmap: 'AAAB' } }
+    await expect(loadTokenizer(assets(bytePairs(charsmap)), 10)).rejects.toThrow('precompiled_charsmap is damaged')
+  })
+
+  test('refuses a tokenizer of another vocabulary', async () => {
+    await expect(loadTokenizer(assets(bytePairs()), 2)).rejects.toThrow(
+      'its vocabulary counts up to id 2, expected at most 1 for the vocab_size 2 of config.json',
+    )
+    const added = bytePairs({ added_tokens: [{ id: 3, content: '<x>', special: true }] })
+    const tokenizer = await loadTokenizer(assets(added), 3)
+    expect([...tokenizer.encode('ab')]).toEqual([2])
+    expect(() => tokenizer.encode('a<x>')).toThrow(CalibrationError)
+    expect(() => tokenizer.encode('a<x>')).toThrow('token "<x>" with id 3, expected ids 0..2')
+  })
+
+  test('refuses parts that it would read differently', async () => {
+    const split = { type: 'Split', pattern: { Regex: 'a+' }, behavior: 'MergedWithNext', invert: false }
+    await expect(loadTokenizer(assets(bytePairs({ pre_tokenizer: split })), 10)).rejects.toThrow(UnsupportedModelError)
+    const model = { type: 'Unigram', vocab: [['a', -1]], unk_id: 0, byte_fallback: true }
+    await expect(loadTokenizer(assets(bytePairs({ model })), 10)).rejects.toThrow('Unigram with byte_fallback')
+  })
+
+  test('takes a dollar in a replacement for a dollar', async () => {
+    const normalizer = { type: 'Replace', pattern: { String: 'x' }, content: '$&' }
+    const model = { type: 'BPE', vocab: { $: 0, '&': 1, a: 2 }, merges: [] }
+    const tokenizer = await loadTokenizer(assets(bytePairs({ normalizer, model })), 10)
+    expect([...tokenizer.encode('ax')]).toEqual([2, 0, 1])
+  })
+})
