@@ -35,9 +35,14 @@ export function attentionGraph(form: AttentionForm, kvHeads: number, kernel: Att
   return g.finish([[g.apply('add', [x, added], {}), ['B', 'T', 'D']]])
 }
 
-/** What onnxruntime's fused kernel computes; every other form is computed from primitives. */
-function isFusable(form: AttentionForm): boolean {
-  return form.positions.type !== 'alibi'
+/**
+ * What onnxruntime 1.30's fused kernel computes; every other form is computed from primitives. It takes heads of a multiple
+ * of 8 channels (16, and 16 of them turning, where positions are rotary) and no bias by head.
+ */
+function isFusable({ positions, headDim }: AttentionForm): boolean {
+  if (positions.type === 'alibi') return false
+  if (positions.type === 'none') return headDim % 8 === 0
+  return headDim % 16 === 0 && (2 * positions.rope.inverseFrequencies.length) % 16 === 0
 }
 
 /** The norm of each head by itself: x (B,T,heads·E) → (B,T,heads·E). */

@@ -45,6 +45,25 @@ export function choiceOf<Choice extends string>(
   return found
 }
 
+/** A finite number of config.json; undefined where the key is null, `fallback` where it is absent. */
+export function numberOrNull(config: ModelConfig, key: string, fallback: number | undefined): number | undefined {
+  if (!(key in config)) return fallback
+  return config[key] === null ? undefined : numberOf(config, key)
+}
+
+/**
+ * Throws `UnsupportedModelError` where config.json sets `key` to anything but `supported`, the value it has when it is
+ * absent or null: other values change the mathematics.
+ */
+export function requireValue(config: ModelConfig, key: string, supported: boolean | number | string): void {
+  const value = config[key] ?? supported
+  if (value !== supported) {
+    throw new UnsupportedModelError(
+      `config.json: "${key}" is ${show(value)}, which is not supported; expected ${show(supported)}`,
+    )
+  }
+}
+
 /** A nested object of config.json, undefined where the key is absent or null. */
 export function objectOf(config: ModelConfig, key: string): ModelConfig | undefined {
   const value = config[key]

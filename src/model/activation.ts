@@ -1,0 +1,21 @@
+import type { ModelConfig } from '../types.ts'
+import { choiceOf } from './configValue.ts'
+import type { Activation } from './forms.ts'
+
+/** Every name of config.json for an activation we compute. */
+const activations = {
+  silu: 'silu',
+  swish: 'silu',
+  gelu: 'gelu',
+  gelu_new: 'geluTanh',
+  gelu_fast: 'geluTanh',
+  gelu_pytorch_tanh: 'geluTanh',
+  relu: 'relu',
+} as const satisfies Record<string, Activation>
+
+type Name = keyof typeof activations
+
+/** The activation that `config[key]` names. Throws `UnsupportedModelError` with the known names for another. */
+export function activationOf(config: ModelConfig, key: string, fallback: Name): Activation {
+  return activations[choiceOf(config, key, Object.keys(activations) as Name[], fallback)]
+}
