@@ -4,12 +4,23 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { CheckpointError, OutputError } from '../../src/errors.ts'
 import { publishFolder } from '../../src/format/atomicFolder.ts'
 import { removeLeftovers, temporaryBeside } from '../../src/format/temporaries.ts'
 import { compileInto } from './compiled.ts'
 import { scratchFolder } from './safetensors/rawFile.ts'
+
+const fileSystem = vi.hoisted(() => ({ renameFails: undefined as ((from: string) => Error | undefined) | undefined }))
+vi.mock('node:fs/promises', async (original) => {
+  const actual = await original<typeof import('node:fs/promises')>()
+  async function rename(from: string, to: string): Promise<void> {
+    const error = fileSystem.renameFails?.(from)
+    if (error !== undefined) throw error
+    await actual.rename(from, to)
+  }
+  return { ...actual, rename }
+})
 
 async function fillWith(folder: string, content: string): Promise<void> {
   await mkdir(join(folder, 'onnx'))
@@ -94,6 +105,21 @@ describe('a folder published', () => {
     expect(await readdir(root)).toEqual(['model'])
   })
 
+  it('leaves the old one in place when the new one cannot take it', async () => {
+    const root = await scratchFolder()
+    const path = join(root, 'model')
+    await publishFolder(path, (folder) => fillWith(folder, 'old'))
+    const cause = Object.assign(new Error('EBUSY: busy'), { code: 'EBUSY' })
+    fileSystem.renameFails = (from) => (from.endsWith('.tmp') ? cause : undefined)
+    onTestFinished(() => {
+      fileSystem.renameFails = undefined
+    })
+    const failing = publishFolder(path, (folder) => fillWith(folder, 'new'), { replace: true })
+    await expect(failing).rejects.toThrow(`${path}: cannot be written (EBUSY: busy); a mounted or busy folder`)
+    expect(await contentOf(path)).toEqual(['old', 'old', 'old'])
+    expect(await readdir(root)).toEqual(['model'])
+  })
+
   it('leaves everything as it was when aborted', async () => {
     const root = await scratchFolder()
     const controller = new AbortController()
@@ -124,11 +150,12 @@ describe('leftovers', () => {
 
   it('of dead processes are removed, those of running ones and all other files stay', async () => {
     const path = join(await scratchFolder(), 'model')
-    const dead = named(path, await deadPid(), 'tmp')
+    const deadAlready = await deadPid()
+    const dead = named(path, deadAlready, 'tmp')
     const stay = [
       temporaryBeside(path, 'tmp'),
       named(path, process.ppid, 'tmp'),
-      temporaryBeside(path, 'tmp').replace(/\.[0-9a-f]{8}-/, '.00000000-'),
+      named(path, deadAlready, 'tmp').replace(/\.[0-9a-f]{8}-/, '.00000000-'),
       `${path}.tmp`,
       `${path}.backup-1-00000000.tmp`,
       named(`${path}2`, 999_999_999, 'tmp'),

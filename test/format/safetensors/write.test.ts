@@ -81,6 +81,8 @@ describe('what is written', () => {
       'model.safetensors',
     ])
     expect(await writeSafetensors(await scratchFolder(), [])).toEqual(['model.safetensors'])
+    // a tensor above the limit has a file of its own, also when it is the first
+    expect(await writeSafetensors(await scratchFolder(), [constant('a', 9)], { maxShardBytes: 16 })).toHaveLength(1)
   })
 
   it('may replace the file it is read from', async () => {
