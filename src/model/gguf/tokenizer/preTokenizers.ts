@@ -6,6 +6,7 @@
  * Models with rules that are not regular expressions (kimi-k2, afmoe, gemma4, …) are left out.
  */
 import { UnsupportedModelError } from '../../../errors.ts'
+import { deepseekLetters } from './deepseekLetters.ts'
 
 export interface PreTokenizer {
   /** Applied one after the other, each to the pieces the one before left; a match is a piece, so is what lies between. */
@@ -31,11 +32,7 @@ const tekkenWords = `${cased('')}|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${lineE
 const gpt4oWords = `${cased(`${contractions}?`)}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${lineEnds}`
 const bloomWords = ' ?[^(\\s|.,!?…。，、।۔،)]+'
 
-/** Letters with case as of Unicode 11, as DeepSeek LLM's tokenizer.json lists them. */
-const casedLetters =
-  'A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃'
-
-const deepseekIdeographs = '[一-龥ࠀ-一가-\ud7ff]+'
+const deepseekIdeographs = '[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+'
 
 const gpt2: PreTokenizer = { splits: [gpt2Words] }
 const digits: PreTokenizer = { splits: [eachDigit, gpt2Words] }
@@ -70,7 +67,7 @@ const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
   codeshell: digits,
   exaone: digits,
   'minerva-7b': digits,
-  falcon: { splits: ['[\\p{P}\\$\\+<=>\\^~\\|`]+', gpt2Words, '\\p{N}+', '[0-9][0-9][0-9]'] },
+  falcon: { splits: ['[\\p{P}\\$\\+<=>\\^~\\|`]+', gpt2Words, '[0-9][0-9][0-9]'] },
   'llama-bpe': llama3,
   llama3,
   'llama-v3': llama3,
@@ -104,8 +101,8 @@ const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
   'deepseek-llm': {
     splits: [
       '[\\r\\n]',
-      `\\s?[${casedLetters}]+`,
-      '\\s?[!-/:-~！-／：-～‘-‟　-。]+',
+      `\\s?[${deepseekLetters}]+`,
+      '\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+',
       '\\s+$',
       deepseekIdeographs,
       '\\p{N}+',
@@ -115,7 +112,7 @@ const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
   'deepseek-v3': {
     splits: [
       '\\p{N}{1,3}',
-      '[一-龥぀-ゟ゠-ヿ]+',
+      '[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+',
       `[!"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_\`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|${lineEnds}`,
     ],
   },
@@ -143,3 +140,18 @@ export function preTokenizerOf(name: string, path: string): PreTokenizer {
   }
   return found
 }
+
+/**
+ * The name llama.cpp knows these rules by, the first in the table that means the same; undefined where it has none. The
+ * normalizer has no say: llama.cpp leaves NFC to the caller under every name.
+ */
+export function preTokenizerNamed(splits: readonly string[], ignoreMerges: boolean): string | undefined {
+  const wanted = JSON.stringify(splits)
+  return preTokenizerNames.find((name) => {
+    const rules = preTokenizers[name]
+    return JSON.stringify(rules?.splits) === wanted && (rules?.ignoreMerges ?? false) === ignoreMerges
+  })
+}
+
+/** The expressions that ByteLevel with `use_regex` and Digits with `individual_digits` stand for in tokenizer.json. */
+export const namedSplits = { byteLevel: gpt2Words, eachDigit }
