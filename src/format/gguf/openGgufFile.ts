@@ -51,11 +51,11 @@ export async function openGgufFile(path: string): Promise<GgufFile> {
       }
       return values
     },
-    readTensorBytes(name) {
+    async readTensorBytes(name) {
       const { position, byteLength } = tensorNamed(name)
       return file.read(position, byteLength)
     },
-    readMetadataBytes(key) {
+    async readMetadataBytes(key) {
       const entry = header.metadata.get(key)
       if (entry === undefined) {
         throw new CheckpointError(`${path}: has no metadata "${key}", expected one of its ${header.metadata.size}`)

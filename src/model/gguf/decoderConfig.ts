@@ -18,7 +18,7 @@ export interface DecoderSizes {
  * size over heads. Throws `CheckpointError` where they contradict each other.
  */
 export function decoderSizes(file: GgufFile, arch: string): DecoderSizes {
-  const layers = requiredInteger(file, `${arch}.block_count`)
+  const layers = layerCount(file, arch)
   const hidden = requiredInteger(file, `${arch}.embedding_length`)
   const heads = uniform(file, `${arch}.attention.head_count`, layers)
   const keyValueHeads = optionalUniformInteger(file, `${arch}.attention.head_count_kv`, layers) ?? heads
@@ -49,6 +49,23 @@ export function decoderSizes(file: GgufFile, arch: string): DecoderSizes {
     head_dim: headDim,
     max_position_embeddings: requiredInteger(file, `${arch}.context_length`),
   }
+}
+
+/** `block_count`, checked against the layers that have tensors. Throws `CheckpointError` where they differ. */
+export function layerCount(file: GgufFile, arch: string): number {
+  const declared = requiredInteger(file, `${arch}.block_count`)
+  const layers = new Set<number>()
+  for (const name of file.tensors.keys()) {
+    const layer = /^blk\.(\d+)\./.exec(name)?.[1]
+    if (layer !== undefined) layers.add(Number(layer))
+  }
+  // counted, not compared by the highest number, so that nothing larger than the tensor table follows from it
+  if (layers.size !== declared || !layers.has(declared - 1)) {
+    throw new CheckpointError(
+      `${file.path}: has tensors of ${layers.size} layers, expected layers 0 to ${declared - 1} by its metadata "${arch}.block_count"; is the file damaged?`,
+    )
+  }
+  return declared
 }
 
 function uniform(file: GgufFile, key: string, layers: number): number {

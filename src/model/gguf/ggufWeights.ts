@@ -59,6 +59,11 @@ export function ggufWeights(
       type: form === 'plusOne' ? 'F32' : tensor.type,
       shape: form === 'transposed' ? tensor.shape.toReversed() : tensor.shape,
     })
+    if (form === 'transposed' && tensor.shape.length !== 2) {
+      throw new CheckpointError(
+        `${file.path}: tensor "${tensor.name}" has ${tensor.shape.length} dimensions, expected 2; is the file damaged?`,
+      )
+    }
     if (form === 'queryPairs' || form === 'keyPairs') checkRows(file, tensor, Number(heads[form]))
   }
 

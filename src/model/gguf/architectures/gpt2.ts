@@ -1,5 +1,5 @@
 import type { GgufArchitecture } from '../architecture.ts'
-import { decoderEnds, vocabularySize } from '../decoderConfig.ts'
+import { decoderEnds, layerCount, vocabularySize } from '../decoderConfig.ts'
 import { requiredInteger, requiredNumber } from '../fields.ts'
 
 /** GPT-2: q, k and v fused, Conv1D weights. Source: ggml-org/llama.cpp, conversion/gpt2.py. */
@@ -26,7 +26,7 @@ export const gpt2: GgufArchitecture = {
       vocab_size: vocabularySize(file),
       n_positions: requiredInteger(file, 'gpt2.context_length'),
       n_embd: hidden,
-      n_layer: requiredInteger(file, 'gpt2.block_count'),
+      n_layer: layerCount(file, 'gpt2'),
       n_head: requiredInteger(file, 'gpt2.attention.head_count'),
       n_inner: intermediate === 4 * hidden ? null : intermediate,
       activation_function: 'gelu_new',
