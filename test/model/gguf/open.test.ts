@@ -170,6 +170,16 @@ it.each<
     /has tensors of 1 layers, expected layers 0 to 4294967294/,
   ],
   [
+    'a layer with an enormous number',
+    {
+      without: 'block_count',
+      key: (file) => file.key('llama.block_count', 'uint32').uint32(0xffffffff),
+      tensor: ['blk.4294967294.attn_norm.weight', [8]],
+    },
+    CheckpointError,
+    /has tensors of 2 layers, expected layers 0 to 4294967294/,
+  ],
+  [
     'heads that do not divide',
     { without: 'attention.head_count', key: (file) => file.key('llama.attention.head_count', 'uint32').uint32(3) },
     CheckpointError,

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { UnsupportedModelError } from '../../../src/errors.ts'
-import { llama3Scaling } from '../../../src/model/gguf/ropeScaling.ts'
+import type { GgufValue } from '../../../src/format/gguf/ggufValue.ts'
+import type { GgufFile } from '../../../src/format/gguf/openGgufFile.ts'
+import { llama3Scaling, ropeScalingOf } from '../../../src/model/gguf/ropeScaling.ts'
 
 /** The factors of transformers' `_compute_llama3_parameters`, one for each pair of channels. */
 function factorsOf(theta: number, headDim: number, factor: number, low: number, high: number, original: number) {
@@ -46,5 +48,46 @@ describe('llama3Scaling', () => {
     )
     const short = factorsOf(500000, 64, 8, 1, 4, 8192)
     expect(() => llama3Scaling(short, 500000, 128, undefined, 'a.gguf')).toThrow(/holds 32 factors .*expected 64/)
+  })
+})
+
+describe('scaling in the metadata', () => {
+  const scalingOf = (settings: Readonly<Record<string, number | string>>) => {
+    const entries = Object.entries(settings).map(([key, value]) => {
+      const typed: GgufValue =
+        typeof value === 'string'
+          ? { type: 'string', value }
+          : {
+              type: Number.isInteger(value) && key.endsWith('length') ? 'uint32' : 'float32',
+              value: Math.fround(value),
+            }
+      return [`qwen2.rope.${key}`, { value: typed, position: 0, byteLength: 0 }] as const
+    })
+    const file = { path: 'a.gguf', metadata: new Map(entries), tensors: new Map() } as unknown as GgufFile
+    return ropeScalingOf(file, 'qwen2', 10000, 64)
+  }
+  const yarn = { 'scaling.type': 'yarn', 'scaling.factor': 4, 'scaling.original_context_length': 32768 }
+
+  it('is none, linear in either spelling, or YaRN', async () => {
+    expect(await scalingOf({})).toBeNull()
+    expect(await scalingOf({ 'scaling.type': 'none' })).toBeNull()
+    expect(await scalingOf({ 'scaling.type': 'linear', 'scaling.factor': 2.5 })).toEqual({
+      rope_type: 'linear',
+      factor: 2.5,
+    })
+    expect(await scalingOf({ scale_linear: 4 })).toEqual({ rope_type: 'linear', factor: 4 })
+    expect(await scalingOf({ ...yarn, 'scaling.yarn_beta_fast': 16 })).toEqual({
+      rope_type: 'yarn',
+      factor: 4,
+      original_max_position_embeddings: 32768,
+      beta_fast: 16,
+    })
+  })
+
+  it('is refused where config.json could not say it', async () => {
+    await expect(scalingOf({ ...yarn, 'scaling.yarn_attn_factor': 1.5 })).rejects.toThrow(
+      /"qwen2\.rope\.scaling\.yarn_attn_factor" is 1\.5, expected YaRN's default/,
+    )
+    await expect(scalingOf({ 'scaling.type': 'linear' })).rejects.toThrow(/"qwen2\.rope\.scaling\.factor" is missing/)
   })
 })

@@ -8,7 +8,9 @@ import type { GgufValue } from '../../../src/format/gguf/ggufValue.ts'
 import { openGgufFile } from '../../../src/format/gguf/openGgufFile.ts'
 import type { MetadataSource } from '../../../src/model/gguf/fields.ts'
 import { preTokenizerNames } from '../../../src/model/gguf/tokenizer/preTokenizers.ts'
+import { mergesFromScores } from '../../../src/model/gguf/tokenizer/sentencePiece.ts'
 import { buildTokenizer, generationConfig, tokenizerConfig } from '../../../src/model/gguf/tokenizer/tokenizerJson.ts'
+import { vocabularyOf } from '../../../src/model/gguf/tokenizer/vocabulary.ts'
 
 const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/gguf/${name}`, import.meta.url))
 
@@ -206,6 +208,29 @@ describe.each(['spm', 'spmBare'] as const)('SentencePiece, %s', (name) => {
     expect((await ids({}))[0]).toBe(1)
     expect((await ids({ 'tokenizer.ggml.add_bos_token': flag(false) }))[0]).not.toBe(1)
   })
+})
+
+it('merges towards tokens of text only, best score first, the longer left part first', () => {
+  const entry = (value: GgufValue) => ({ value, position: 0, byteLength: 0 })
+  const tokens = ['<unk>', '<s>', '<', 's>', 'a', 'b', 'ab', 'aba', 'ba', '<0x41>', '<0x', '41>', 'abb']
+  const types = [2, 3, 1, 1, 1, 1, 1, 1, 1, 6, 1, 1, 5]
+  const source = {
+    path: 'model.gguf',
+    metadata: new Map([
+      ['tokenizer.ggml.tokens', entry({ type: 'array', elementType: 'string', value: tokens })],
+      ['tokenizer.ggml.token_type', entry({ type: 'array', elementType: 'int32', value: Int32Array.from(types) })],
+      [
+        'tokenizer.ggml.scores',
+        entry({ type: 'array', elementType: 'float32', value: Float32Array.from(tokens, (_, id) => -id) }),
+      ],
+    ]),
+  }
+  expect(mergesFromScores(source, vocabularyOf(source))).toEqual([
+    ['a', 'b'],
+    ['ab', 'a'],
+    ['a', 'ba'],
+    ['b', 'a'],
+  ])
 })
 
 it('refuses a SentencePiece vocabulary with neither scores nor merges, and one that squeezes spaces', async () => {
