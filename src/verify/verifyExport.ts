@@ -1,0 +1,149 @@
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { openEngine } from '../engine/engine.ts'
+import { OutputError } from '../errors.ts'
+import { openGgufFile } from '../format/gguf/openGgufFile.ts'
+import type { Model } from '../model/model.ts'
+import type { Engine, PruningPlan, TokenRows } from '../types.ts'
+import { type Agreement, type AgreementLimit, agreementOf, isWithin } from './agreement.ts'
+import type { Consumer, ExportFormat } from './consumer.ts'
+import { llamaCpp } from './llamaCpp.ts'
+import { ownReader } from './ownReader.ts'
+import { transformersJs } from './transformersJs.ts'
+import { transformersPython } from './transformersPython.ts'
+
+/** How the matrices of an export are stored, as far as agreement depends on it. */
+export type StoredPrecision = 'F32' | 'F16' | 'BF16' | 'Q8_0' | 'Q4_0' | 'fp32' | 'fp16' | 'q8' | 'q4' | 'mixed'
+
+/**
+ * What counts as the same model. F32 is the proof that nothing is wired wrongly: what is left is the order of sums. The others
+ * bound what rounding the weights may do, with room over the largest value measured on the models here (in the comments).
+ */
+export const agreementLimits: Readonly<Record<StoredPrecision, AgreementLimit>> = {
+  F32: { topOne: 0.99, meanKl: 1e-4 },
+  fp32: { topOne: 0.99, meanKl: 1e-4 },
+  F16: { topOne: 0.97, meanKl: 1e-3 },
+  fp16: { topOne: 0.97, meanKl: 1e-3 },
+  BF16: { topOne: 0.97, meanKl: 2e-3 },
+  Q8_0: { topOne: 0.95, meanKl: 5e-3 },
+  q8: { topOne: 0.85, meanKl: 5e-2 },
+  Q4_0: { topOne: 0.7, meanKl: 0.3 },
+  q4: { topOne: 0.7, meanKl: 0.3 },
+  mixed: { topOne: 0.7, meanKl: 0.3 },
+}
+
+export interface VerifyOptions {
+  /** The engine that evaluates the plan; absent: one is opened for `model` and closed again. */
+  readonly engine?: Engine | undefined
+  /** Folders in whose node_modules consumers are looked for, before the package's own and the current one. */
+  readonly modulesFrom?: readonly string[] | undefined
+  /** Called as soon as a consumer has answered. */
+  readonly onResult?: ((result: ConsumerResult) => void) | undefined
+}
+
+export interface ConsumerResult {
+  readonly consumer: string
+  readonly precision: StoredPrecision
+  readonly status: 'agrees' | 'disagrees' | 'failed' | 'skipped'
+  /** Version, or why it was skipped or failed. */
+  readonly detail: string
+  readonly agreement?: Agreement
+  readonly limit: AgreementLimit
+}
+
+/**
+ * Reopens the export at `path` in every consumer of its format that is installed, and compares their next-token
+ * distributions over `rows` with `plan` evaluated by our engine. Consumers that can abort run in processes of their own. The
+ * results come in the order the consumers are listed; those not installed are among them, as skipped. Throws `OutputError`
+ * for a path that is no export.
+ */
+export async function verifyExport(
+  path: string,
+  model: Model,
+  plan: PruningPlan,
+  rows: TokenRows,
+  options: VerifyOptions = {},
+): Promise<ConsumerResult[]> {
+  const { format, variants } = await formatOf(path)
+  const engine = options.engine ?? openEngine(model)
+  const vocabulary = model.sizes['V']!
+  let ours: Float32Array
+  try {
+    ours = await engine.logits(rows, plan)
+  } finally {
+    if (options.engine === undefined) await engine.close()
+  }
+  const results: ConsumerResult[] = []
+  for (const consumer of consumers.filter(({ formats }) => formats.includes(format))) {
+    for (const precision of variants) {
+      const dtype = format === 'onnx' ? precision : undefined
+      const scored = await consumer.score({ path, dtype, rows, vocabulary, modulesFrom: options.modulesFrom ?? [] })
+      const limit = agreementLimits[precision]
+      const about = { consumer: consumer.name, precision, limit }
+      let result: ConsumerResult
+      if ('skipped' in scored) result = { ...about, status: 'skipped', detail: scored.skipped }
+      else if ('failed' in scored) result = { ...about, status: 'failed', detail: scored.failed }
+      else {
+        const agreement = agreementOf(ours, scored.logits, vocabulary)
+        const status = isWithin(agreement, limit) ? 'agrees' : 'disagrees'
+        result = { ...about, status, detail: scored.version, agreement }
+      }
+      results.push(result)
+      options.onResult?.(result)
+    }
+  }
+  return results
+}
+
+const consumers: readonly Consumer[] = [ownReader, llamaCpp, transformersJs, transformersPython]
+
+/** One line for people: `llama.cpp … F32: agrees, top-1 100.0 %, KL 1.2e-9 nats over 256 positions`. */
+export function describeResult({ consumer, precision, status, detail, agreement, limit }: ConsumerResult): string {
+  if (agreement === undefined) return `${consumer} ${precision}: ${status}: ${detail}`
+  const { topOne, meanKl, positions } = agreement
+  const found = `top-1 ${(100 * topOne).toFixed(1)} %, mean KL ${meanKl.toExponential(1)} nats over ${positions} positions`
+  const expected = status === 'agrees' ? '' : `, expected at least ${100 * limit.topOne} % and at most ${limit.meanKl}`
+  return `${consumer} ${detail} ${precision}: ${status}, ${found}${expected}`
+}
+
+/** Files of an ONNX folder by the name transformers.js has for each. */
+const onnxFiles = {
+  'model.onnx': 'fp32',
+  'model_fp16.onnx': 'fp16',
+  'model_quantized.onnx': 'q8',
+  'model_q4.onnx': 'q4',
+} as const
+
+async function formatOf(path: string): Promise<{ format: ExportFormat; variants: readonly StoredPrecision[] }> {
+  const names = await entriesOf(path)
+  if (names === undefined) return { format: 'gguf', variants: [await ggufPrecision(path)] }
+  if (names.includes('onnx')) {
+    const files = (await entriesOf(join(path, 'onnx'))) ?? []
+    const variants = Object.entries(onnxFiles).flatMap(([file, dtype]) => (files.includes(file) ? [dtype] : []))
+    if (variants.length > 0) return { format: 'onnx', variants }
+  }
+  if (names.some((name) => name.endsWith('.safetensors'))) return { format: 'huggingface', variants: ['F32'] }
+  throw new OutputError(`${path}: has neither safetensors nor onnx/model.onnx, expected an export; is the path right?`)
+}
+
+/** Names in a folder; undefined for a file. */
+async function entriesOf(path: string): Promise<string[] | undefined> {
+  try {
+    return (await stat(path)).isDirectory() ? await readdir(path) : undefined
+  } catch (cause) {
+    throw new OutputError(`${path}: cannot be opened (${(cause as Error).message}); is the path right?`, { cause })
+  }
+}
+
+/** The type of the matrices that have most values. */
+async function ggufPrecision(path: string): Promise<StoredPrecision> {
+  const file = await openGgufFile(path)
+  await file.close()
+  const values = new Map<string, number>()
+  for (const { type, shape, elements } of file.tensors.values()) {
+    if (shape.length > 1) values.set(type, (values.get(type) ?? 0) + elements)
+  }
+  const [most] = [...values].sort(([, a], [, b]) => b - a)[0] ?? ['F32']
+  const known: readonly string[] = ['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0']
+  return known.includes(most) ? (most as StoredPrecision) : 'mixed'
+}
