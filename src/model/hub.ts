@@ -1,13 +1,75 @@
 import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { CheckpointError } from '../errors.ts'
+import { downloadSnapshot, type HubProgress } from './hubSnapshot.ts'
 
 export interface HubOptions {
   /** Branch, tag or commit; `main` unless given. */
   readonly revision?: string | undefined
+  /** Called as bytes arrive; never when the cache has everything. */
+  readonly onProgress?: ((progress: HubProgress) => void) | undefined
+  readonly signal?: AbortSignal | undefined
 }
 
-/** The local path of a model: a folder or a .gguf file is returned as it is. */
-export async function resolveModel(reference: string, _options: HubOptions = {}): Promise<string> {
+/**
+ * The local path of a model. A folder or a .gguf file is returned as it is; `owner/name` is downloaded into the hub's
+ * shared cache, only its configuration, safetensors and tokenizer files, and `owner/name:file.gguf` only that file.
+ * Throws `CheckpointError` when there is no such model, no access, no network, or nothing in it that can be read.
+ */
+export async function resolveModel(reference: string, options: HubOptions = {}): Promise<string> {
   if ((await stat(reference).catch(() => undefined)) !== undefined) return reference
-  throw new CheckpointError(`${reference}: is no folder and no file here; is the path right?`)
+  const match = /^([\w][\w.-]*\/[\w][\w.-]*)(?::([^:\\]+\.gguf))?$/.exec(reference)
+  if (match === null) {
+    throw new CheckpointError(
+      `${reference}: is no folder and no file here, expected one, or a hub id "owner/name" or "owner/name:file.gguf"; is the path right?`,
+    )
+  }
+  const [, name, file] = match as unknown as [string, string, string | undefined]
+  const { folder } = await downloadSnapshot({
+    repository: { type: 'model', name },
+    revision: options.revision ?? 'main',
+    select: (paths) => (file === undefined ? modelFiles(name, paths) : ggufFile(name, file, paths)),
+    onProgress: options.onProgress,
+    signal: options.signal,
+  })
+  return file === undefined ? folder : join(folder, file)
+}
+
+/** Configuration, tokenizer, template and licence; nothing that runs. */
+const smallFiles =
+  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^(merges|vocab)\.txt$|\.model$|^chat_template\.jinja$|^(LICEN[CS]E|NOTICE|COPYING)(\.\w+)?$/i
+
+function modelFiles(name: string, paths: readonly string[]): string[] {
+  const top = paths.filter((path) => !path.includes('/'))
+  if (!top.includes('config.json')) {
+    throw new CheckpointError(`${name}: has no config.json, expected a model of transformers; ${adviceFor(paths)}`)
+  }
+  const weights = weightFiles(top)
+  if (weights.length === 0) {
+    throw new CheckpointError(`${name}: has no *.safetensors beside config.json; ${adviceFor(paths)}`)
+  }
+  return [...top.filter((path) => smallFiles.test(path)), ...weights]
+}
+
+/** One whole model, not a second copy of it: the file or the shards of that name before any other. */
+function weightFiles(paths: readonly string[]): string[] {
+  if (paths.includes('model.safetensors')) return ['model.safetensors']
+  if (paths.includes('model.safetensors.index.json')) {
+    return ['model.safetensors.index.json', ...paths.filter((path) => /^model-\d+-of-\d+\.safetensors$/.test(path))]
+  }
+  return paths.filter((path) => /\.safetensors(\.index\.json)?$/.test(path))
+}
+
+function ggufFile(name: string, file: string, paths: readonly string[]): string[] {
+  if (paths.includes(file)) return [file]
+  throw new CheckpointError(`${name}: has no file "${file}"; ${adviceFor(paths)}`)
+}
+
+function adviceFor(paths: readonly string[]): string {
+  const gguf = paths.filter((path) => path.endsWith('.gguf'))
+  if (gguf.length > 0) return `its GGUF files are ${gguf.slice(0, 8).join(', ')}: add one after a colon`
+  if (paths.some((path) => /\.(bin|pt|pth|ckpt)$/.test(path))) {
+    return 'its pickled weights are never opened, because that runs their code: save the model with safe_serialization in Python'
+  }
+  return 'is it a model?'
 }
