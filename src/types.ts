@@ -19,6 +19,11 @@ export interface PruningPlan {
   readonly blocks: readonly BlockId[]
   /** Removed units (key/value head groups or intermediate channels) of the blocks that stay. */
   readonly units: Readonly<Partial<Record<BlockId, readonly number[]>>>
+  /**
+   * What becomes of the norm behind a removed branch, as BERT and BART have one: kept, x ← norm(x), or dropped with the branch,
+   * x ← x. Absent: kept. A norm before a branch always goes with it.
+   */
+  readonly outputNorms?: 'keep' | 'drop' | undefined
 }
 
 /** `config.json`, untouched; an architecture table reads it. */

@@ -38,16 +38,34 @@ export function chunksOf(rows: TokenRows, program: Program, width: number): Chun
     const batches: Batch[] = []
     for (let first = start; first < end; first += batchRows) {
       const count = Math.min(batchRows, end - first)
-      batches.push({ first, rows: count, data: dataOf(rows, first, count) })
+      batches.push({ first, rows: count, data: dataOf(rows, first, count, program.readsPadding) })
     }
     chunks.push({ start, batches })
   }
   return chunks
 }
 
-function dataOf(rows: TokenRows, first: number, count: number): Tensors {
-  const data = { ids: idsOf(rows, first, count) }
-  return rows.decoder === undefined ? data : { ...data, decoderIds: idsOf(rows.decoder, first, count) }
+function dataOf(rows: TokenRows, first: number, count: number, readsPadding: boolean): Tensors {
+  return {
+    ids: idsOf(rows, first, count),
+    ...(rows.decoder && { decoderIds: idsOf(rows.decoder, first, count) }),
+    ...(readsPadding && paddingOf(rows, first, count)),
+  }
+}
+
+/** Which tokens are padding, as the fused kernel reads it, (B,T) int32, and as a bias of scores, (B,1,1,T). */
+function paddingOf({ lengths, rowLength }: TokenRows, first: number, count: number): Tensors {
+  const tokens = new Int32Array(count * rowLength)
+  const bias = new Float32Array(count * rowLength)
+  for (let row = 0; row < count; row++) {
+    const length = lengths?.[first + row] ?? rowLength
+    tokens.fill(1, row * rowLength, row * rowLength + length)
+    bias.fill(-1e30, row * rowLength + length, (row + 1) * rowLength)
+  }
+  return {
+    padding: new ort.Tensor('int32', tokens, [count, rowLength]),
+    paddingBias: new ort.Tensor('float32', bias, [count, 1, 1, rowLength]),
+  }
 }
 
 function idsOf({ ids, rowLength }: TokenRows, first: number, count: number): ort.Tensor {

@@ -1,6 +1,7 @@
 import * as ort from 'onnxruntime-node'
 import { CalibrationError } from '../errors.ts'
 import type { Environment } from '../graph/graph.ts'
+import { distanceBuckets } from './distanceBuckets.ts'
 
 /** The tensors of a graph that depend on the number of rows B and tokens T alone, made once per shape. */
 export function environmentCache(): (of: Environment, rows: number, tokens: number) => ort.Tensor {
@@ -44,6 +45,23 @@ const makers: Makers = {
       BigInt64Array.from({ length: tokens }, (_, t) => BigInt(t + offset)),
       [tokens],
     )
+  },
+  sinusoids(of, _, tokens) {
+    if (of.type !== 'sinusoids') throw new RangeError(`${of.type} has no width`)
+    const half = of.width / 2
+    const table = new Float32Array(tokens * of.width)
+    for (let t = 0; t < tokens; t++) {
+      for (let i = 0; i < half; i++) {
+        const angle = t / 10000 ** ((2 * i) / of.width)
+        table[t * of.width + i] = Math.sin(angle)
+        table[t * of.width + half + i] = Math.cos(angle)
+      }
+    }
+    return new ort.Tensor('float32', table, [tokens, of.width])
+  },
+  distanceBuckets(of, _, tokens) {
+    if (of.type !== 'distanceBuckets') throw new RangeError(`${of.type} has no buckets`)
+    return new ort.Tensor('int64', distanceBuckets(of, tokens), [1, tokens, tokens])
   },
   causalMask: (of, _, tokens) => {
     const window = of.type === 'causalMask' ? (of.window ?? tokens) : tokens

@@ -37,20 +37,20 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   /** Runs a graph on the tensors `given` under its own names for them. */
   async function run(graph: Graph, table: WeightTable, given: Tensors, shape: readonly number[], cut?: Cut) {
     const feeds: Record<string, ort.Tensor> = {}
-    for (const { value, source } of graph.inputs) {
+    for (const { value, type, source } of graph.inputs) {
       if (source.from === 'weight') feeds[value.name] = await weights.get(table, source.role, cut)
-      else if (source.from === 'constant') feeds[value.name] = weights.constant(source.axes, source.values, cut)
+      else if (source.from === 'constant') feeds[value.name] = weights.constant(source.axes, source.values, type, cut)
       else if (source.from === 'environment') feeds[value.name] = environment(source.of, shape[0]!, shape[1]!)
       else feeds[value.name] = given[value.name]!
     }
     return sessions.run(graph, feeds)
   }
 
-  /** The state after `stage`, whose block has lost the units `removed`. */
-  async function runStage(stage: Stage, removed: readonly number[], state: State): Promise<State> {
-    const { block, reads, writes } = stage
-    const cut = block && { block, unit: unitOf(model, block), removed }
-    const graph = stage.graph((block?.units ?? 0) - removed.length)
+  /** The state after `stage`, whose block has lost the units `removed`, or its whole branch but not its norm. */
+  async function runStage(stage: Stage, removed: readonly number[] | 'branch', state: State): Promise<State> {
+    const { block, bareNorm, reads, writes } = stage
+    const cut = block && removed !== 'branch' ? { block, unit: unitOf(model, block), removed } : undefined
+    const graph = removed === 'branch' ? bareNorm! : stage.graph((block?.units ?? 0) - removed.length)
     const next: Tensors[] = []
     for (const tensors of state) {
       const given = { ...tensors }
@@ -77,15 +77,16 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       {
         stages: program.stages.length,
         variant(plan, index) {
-          const { block } = program.stages[index]!
+          const { block, bareNorm } = program.stages[index]!
           if (block === undefined) return ''
           const gone = removed[plan]!.has(block.id) || plans[plan]!.units[block.id]?.length === block.units
-          return gone ? undefined : (variants[plan]!.get(block.id) ?? '')
+          if (gone) return bareNorm === undefined || plans[plan]!.outputNorms === 'drop' ? undefined : 'branch'
+          return variants[plan]!.get(block.id) ?? ''
         },
         step(index, variant, state) {
           signal?.throwIfAborted()
           const units = variant === '' ? [] : variant.split(',').map(Number)
-          return runStage(program.stages[index]!, units, state)
+          return runStage(program.stages[index]!, variant === 'branch' ? variant : units, state)
         },
         arrive,
         trunk: trunk.trunk,
@@ -150,12 +151,16 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
 
     async logits(rows, plan) {
       const parts: Float32Array[] = []
-      const { graph, weights: table } = headOf('logits')
+      const { graph, weights: table, readsFirst } = headOf('logits')
       for (const chunk of chunks(rows)) {
         await walk(rows, chunk, [plan], undefined, async (_, state) => {
           for (const { hidden } of state) {
-            const count = hidden!.data.length / width
-            const flat = new ort.Tensor('float32', hidden!.data as Float32Array, [count, width])
+            const [batchRows, tokens] = hidden!.dims as [number, number]
+            const positions = Int32Array.from({ length: batchRows }, (_, row) => row * tokens)
+            const values = hidden!.data as Float32Array
+            const read = readsFirst ? statesAt(values, width, positions) : values
+            const count = read.length / width
+            const flat = new ort.Tensor('float32', read, [count, width])
             parts.push((await run(graph, table, { hidden: flat }, [count, 1])).data as Float32Array)
           }
         })

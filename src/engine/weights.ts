@@ -1,4 +1,5 @@
 import * as ort from 'onnxruntime-node'
+import type { ElementType } from '../graph/graph.ts'
 import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, keptUnits, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'
@@ -9,7 +10,7 @@ export interface Weights {
   /** The weight called `role` in `table`; of a block, only the units in `kept` when given. */
   get(table: WeightTable, role: string, cut?: Cut): Promise<ort.Tensor>
   /** Numbers with `axes` that the family fixes for the whole model, those of the units that `cut` leaves. */
-  constant(axes: string, values: readonly number[], cut?: Cut): ort.Tensor
+  constant(axes: string, values: readonly number[], type: ElementType, cut?: Cut): ort.Tensor
 }
 
 /** The units of a block that go, counted by the shape letter `unit`. */
@@ -67,10 +68,10 @@ export function weightsOf(model: Model): Weights {
       return tensor
     },
 
-    constant(axes, values, cut) {
+    constant(axes, values, type, cut) {
       const shape = shapeOf(axes, model.sizes)
       const whole = Float32Array.from(values)
-      if (cut === undefined) return new ort.Tensor('float32', whole, shape)
+      if (cut === undefined) return constantTensor(type, whole, shape)
       const left = keptUnits(cut.block.units, cut.removed)
       const units = originalUnits(model, cut.block)
       const runs = keptRuns(
@@ -79,7 +80,14 @@ export function weightsOf(model: Model): Weights {
         cut.unit,
         left.map((position) => units[position]!),
       )
-      return new ort.Tensor('float32', sliceTensor(whole, 1, shape, runs), runs.map(lengthOf))
+      return constantTensor(type, sliceTensor(whole, 1, shape, runs), runs.map(lengthOf))
     },
   }
+}
+
+function constantTensor(type: ElementType, values: Float32Array, shape: readonly number[]): ort.Tensor {
+  if (type === 'float32') return new ort.Tensor(type, values, shape)
+  return type === 'int64'
+    ? new ort.Tensor(type, BigInt64Array.from(values, BigInt), shape)
+    : new ort.Tensor(type, Int32Array.from(values), shape)
 }

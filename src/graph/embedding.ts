@@ -2,7 +2,7 @@ import type { EmbeddingForm } from '../model/forms.ts'
 import { buildGraph, type Graph } from './graph.ts'
 import { norm } from './norm.ts'
 
-/** x = norm(table[ids] · scale + positions): ids (B,T) → x (B,T,D), each part where the form has it. */
+/** x = norm(table[ids] · scale + positions + type): ids (B,T) → x (B,T,D), each part where the form has it. */
 export function embeddingGraph(form: EmbeddingForm): Graph {
   const g = buildGraph('embedding')
   let x = g.apply('embedding', [g.weight('embedTokens', ['V', 'D']), g.data('ids', ['B', 'T'])], {})
@@ -11,6 +11,13 @@ export function embeddingGraph(form: EmbeddingForm): Graph {
     const index = g.environment({ type: 'positionIndex', ...form.positions }, ['T'])
     const positions = g.apply('embedding', [g.weight('embedPositions', ['P', 'D']), index], {}) // (T,D)
     x = g.apply('add', [x, positions], {})
+  }
+  if (form.sinusoids !== undefined) {
+    x = g.apply('add', [x, g.environment({ type: 'sinusoids', ...form.sinusoids }, ['T', 'D'])], {})
+  }
+  if (form.tokenTypes) {
+    const first = g.apply('slice', [g.weight('tokenTypes', ['A', 'D'])], { axis: 0, start: 0, end: 1 }) // (1,D)
+    x = g.apply('add', [x, first], {})
   }
   if (form.norm !== undefined) x = norm(g, form.norm, x, 'embedNorm')
   return g.finish([[x, ['B', 'T', 'D']]])

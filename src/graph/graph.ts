@@ -1,18 +1,26 @@
-import type { RopeForm } from '../model/forms.ts'
+import type { PositionBiasForm, RopeForm } from '../model/forms.ts'
 import type { Node, Operation, OperationAttributes, Value } from './operations.ts'
 
 /** Where a graph's input comes from. The engine feeds, and an export wires, each kind in its own way. */
 export type InputSource =
   /** A weight of the block, by the role its architecture table gives it. */
   | { readonly from: 'weight'; readonly role: string }
-  /** A tensor that flows from block to block: `hidden` (B,T,D). */
+  /** A tensor that flows from stage to stage: `hidden` (B,T,D), `memory` (B,S,D), `positionBias` (1,K,T,T). */
   | { readonly from: 'state'; readonly name: string }
   /** Numbers that the family fixes, such as the slopes of ALiBi: cut by units as a weight with these axes is. */
   | { readonly from: 'constant'; readonly axes: string; readonly values: readonly number[] }
   /** A tensor that depends on the batch's shape only. */
   | { readonly from: 'environment'; readonly of: Environment }
-  /** Token ids or targets. */
-  | { readonly from: 'data'; readonly name: 'ids' | 'targets' }
+  /** Token ids, targets, or which of an encoder's tokens are padding. */
+  | { readonly from: 'data'; readonly name: DataName }
+
+export type DataName =
+  /** (B,T) and (N) int64 */
+  | ('ids' | 'targets')
+  /** (B,S) int32: 1 for a token, 0 for padding */
+  | 'padding'
+  /** (B,1,1,S): 0 for a token, a large negative number for padding */
+  | 'paddingBias'
 
 /** Tensors made from the numbers of rows B and tokens T alone. */
 export type Environment =
@@ -26,6 +34,10 @@ export type Environment =
   | { readonly type: 'keyPositions' }
   /** (T) int64: `offset`, `offset` + 1, …: rows of a table of learned positions with `count` rows */
   | { readonly type: 'positionIndex'; readonly offset: number; readonly count: number }
+  /** (T,D): sin(t · f) in the first half, cos(t · f) in the second, f = 10000^(-2i/D) */
+  | { readonly type: 'sinusoids'; readonly width: number }
+  /** (1,T,T) int64: the range of distances that key - query falls into */
+  | ({ readonly type: 'distanceBuckets' } & PositionBiasForm)
   /** (T,T): 0 where attention may look, a large negative number elsewhere */
   | { readonly type: 'causalMask'; readonly window: number | undefined }
 
@@ -53,9 +65,9 @@ export interface Graph {
 export interface GraphBuilder {
   weight(role: string, dims: Dims): Value
   state(name: string, dims: Dims): Value
-  constant(name: string, axes: string, values: readonly number[], dims: Dims): Value
+  constant(name: string, axes: string, values: readonly number[], dims: Dims, type?: 'float32' | 'int64'): Value
   environment(of: Environment, dims: Dims): Value
-  data(name: 'ids' | 'targets', dims: Dims): Value
+  data(name: DataName, dims: Dims): Value
   apply<Op extends Operation>(op: Op, inputs: readonly Value[], attributes: OperationAttributes[Op]): Value
   finish(outputs: readonly (readonly [Value, Dims])[]): Graph
 }
@@ -67,7 +79,16 @@ const environmentTypes: Record<Environment['type'], ElementType> = {
   length: 'int32',
   keyPositions: 'float32',
   positionIndex: 'int64',
+  sinusoids: 'float32',
+  distanceBuckets: 'int64',
   causalMask: 'float32',
+}
+
+const dataTypes: Record<DataName, ElementType> = {
+  ids: 'int64',
+  targets: 'int64',
+  padding: 'int32',
+  paddingBias: 'float32',
 }
 
 /** A builder for the graph called `name`. */
@@ -84,9 +105,10 @@ export function buildGraph(name: string): GraphBuilder {
   return {
     weight: (role, dims) => input('float32', dims, { from: 'weight', role }, role),
     state: (state, dims) => input('float32', dims, { from: 'state', name: state }, state),
-    constant: (constant, axes, values, dims) => input('float32', dims, { from: 'constant', axes, values }, constant),
+    constant: (constant, axes, values, dims, type = 'float32') =>
+      input(type, dims, { from: 'constant', axes, values }, constant),
     environment: (of, dims) => input(environmentTypes[of.type], dims, { from: 'environment', of }, of.type),
-    data: (data, dims) => input('int64', dims, { from: 'data', name: data }, data),
+    data: (data, dims) => input(dataTypes[data], dims, { from: 'data', name: data }, data),
     apply(op, inputValues, attributes) {
       const output = { name: `${op}_${nodes.length}` }
       nodes.push({ op, inputs: inputValues, output, attributes } as unknown as Node)

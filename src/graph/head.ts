@@ -1,5 +1,6 @@
 import type { HeadForm } from '../model/forms.ts'
 import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
+import { project } from './linear.ts'
 import { norm } from './norm.ts'
 import type { Value } from './operations.ts'
 import { softcap } from './softcap.ts'
@@ -17,11 +18,21 @@ export function logitsGraph(form: HeadForm): Graph {
   return g.finish([[logitsOf(g, form), ['N', 'V']]])
 }
 
-/** logits = cap(W norm(x) + bias): x (N,D) → (N,V). */
+/** logits = cap(scale · W h + bias), h = norm(x) or its transform: x (N,D) → (N,V). */
 function logitsOf(g: GraphBuilder, form: HeadForm): Value {
-  const h = norm(g, form.norm, g.state('hidden', ['N', 'D']), 'finalNorm')
+  const x = g.state('hidden', ['N', 'D'])
+  let h = form.norm ? norm(g, form.norm, x, 'finalNorm') : x
+  if (form.transform !== undefined) {
+    const { activation, norm: transformNorm } = form.transform
+    const dense = project(g, h, { weight: 'headProj', bias: 'headBias', output: 'D', input: 'D' })
+    const activated = g.apply(activation, [dense], {})
+    h = transformNorm ? norm(g, transformNorm, activated, 'headNorm') : activated
+  }
+  if (form.scale !== undefined) h = g.apply('scale', [h], { by: form.scale })
   const w = g.weight(form.weight, ['V', 'D'])
-  let logits = g.apply('linear', form.bias ? [h, w, g.weight('lmHeadBias', ['V'])] : [h, w], {})
+  const biasRole = form.weight === 'classifier' ? 'classifierBias' : 'lmHeadBias'
+  const bias = form.bias ? [g.weight(biasRole, form.bias === 'row' ? [1, 'V'] : ['V'])] : []
+  let logits = g.apply('linear', [h, w, ...bias], {})
   if (form.unitRows) logits = g.apply('div', [logits, g.apply('rowLength', [w], {})], {})
   return form.softcap === undefined ? logits : softcap(g, logits, form.softcap)
 }

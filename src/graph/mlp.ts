@@ -11,7 +11,8 @@ export function mlpGraph(form: MlpForm): Graph {
   const g = buildGraph('mlp')
   const { inputFirst } = form
   const x = g.state('hidden', ['B', 'T', 'D'])
-  const h = norm(g, form.norm, form.parallel ? g.state('layerInput', ['B', 'T', 'D']) : x, 'norm')
+  const input = form.parallel ? g.state('layerInput', ['B', 'T', 'D']) : x
+  const h = form.norm ? norm(g, form.norm, input, 'norm') : input
   const bias = (role: string) => (form.biases ? role : undefined)
   const widen = (weight: string, biasRole: string) =>
     project(g, h, { weight, bias: bias(biasRole), output: 'F', input: 'D', inputFirst }) // (B,T,F)
@@ -24,5 +25,6 @@ export function mlpGraph(form: MlpForm): Graph {
   const down = { weight: 'downProj', bias: bias('downBias'), output: 'D', input: 'F', inputFirst }
   const y = project(g, channels, down)
   const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y
-  return g.finish([[g.apply('add', [x, added], {}), ['B', 'T', 'D']]])
+  const sum = g.apply('add', [x, added], {})
+  return g.finish([[form.outputNorm ? norm(g, form.outputNorm, sum, 'outputNorm') : sum, ['B', 'T', 'D']]])
 }

@@ -32,7 +32,11 @@ export interface OperationAttributes {
   /** Elements `start` to `end` along `axis`. */
   slice: { readonly axis: number; readonly start: number; readonly end: number }
   concat: { readonly axis: number }
+  /** Entries `index` (N) of x along `axis`: (…,A,…) → (…,N,…) */
+  gather: { readonly axis: number }
   scale: { readonly by: number }
+  /** The nearest bfloat16, as float32. For numbers that the family fixes: nothing is learned through it. */
+  roundToBfloat16: Record<never, never>
   /** x + `by` */
   shift: { readonly by: number }
   /** Over the last axis. */
@@ -53,6 +57,17 @@ export interface OperationAttributes {
     readonly window: number | undefined
     /** Scores s become c · tanh(s / c). */
     readonly softcap: number | undefined
+  }
+  /**
+   * q (B,T,H·E), k and v (B,S,H·E), padding? (B,S) int32, bias? (1,H,T,S) → (B,T,H·E): attention with as many key/value heads
+   * as query heads in one kernel, no later key seen where it is `causal`; `padded` and `biased` say which inputs are there.
+   */
+  multiHeadAttention: {
+    readonly heads: number
+    readonly scale: number
+    readonly causal: boolean
+    readonly padded: boolean
+    readonly biased: boolean
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Architecture, StackTable } from '../model/architecture.ts'
+import type { AttentionForm, MlpForm, MultiHeadForm } from '../model/forms.ts'
 import type { Model } from '../model/model.ts'
 import type { Block, StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph } from './attention.ts'
@@ -6,11 +7,15 @@ import { embeddingGraph } from './embedding.ts'
 import type { Graph } from './graph.ts'
 import { logitsGraph, tokenLossGraph } from './head.ts'
 import { mlpGraph } from './mlp.ts'
+import { multiHeadAttentionGraph } from './multiHeadAttention.ts'
 import { normGraph } from './normGraph.ts'
+import { positionBiasGraph } from './positionBias.ts'
 
 /** A model as the list of stages that run one after the other; what a plan removes is not called. */
 export interface Program {
   readonly stages: readonly Stage[]
+  /** Whether attention looks both ways, so that it must be told where a row is padding. */
+  readonly readsPadding: boolean
   /** Undefined for a model without a head. */
   readonly heads: Readonly<Record<'tokenLoss' | 'logits', Head>> | undefined
 }
@@ -18,7 +23,7 @@ export interface Program {
 /**
  * One step of the forward pass, from named tensors to one named tensor. The tensors are the data (`ids`, and `decoderIds` of
  * an encoder-decoder) and the states that earlier stages wrote: `hidden`, `memory` (the output of an encoder that a decoder
- * reads), `layerInput`.
+ * reads), `layerInput`, the `positionBias` of a stack.
  */
 export interface Stage {
   /** The block's id, or what every plan keeps: `decoder.embedding`. */
@@ -34,11 +39,15 @@ export interface Stage {
   readonly weights: WeightTable
   /** The graph for a block with `units` units left; stages of equal form share it. `copy`: the state `hidden`, unchanged. */
   graph(units: number): Graph | 'copy'
+  /** What takes the place of a removed block: x ← norm(x) where the norm behind it is kept. Absent: nothing does. */
+  readonly bareNorm?: Graph
 }
 
 interface Head {
   readonly weights: WeightTable
   readonly graph: Graph
+  /** Only the first position of a row predicts. */
+  readonly readsFirst: boolean
 }
 
 /** The program of `model`, whose graphs are shared between stages of equal form. */
@@ -48,10 +57,11 @@ export function programOf(model: Model, kernel: AttentionKernel = 'fused'): Prog
   const headForm = architecture.head(config, outer)
   const stacks = Object.entries(architecture.stacks) as [StackName, StackTable][]
   return {
+    readsPadding: architecture.family !== 'decoder',
     stages: stacks.flatMap(([stack, table]) => stackStages(model, stack, table, kernel, share)),
     heads: headForm && {
-      tokenLoss: { weights: outer, graph: tokenLossGraph(headForm) },
-      logits: { weights: outer, graph: logitsGraph(headForm) },
+      tokenLoss: { weights: outer, graph: tokenLossGraph(headForm), readsFirst: headForm.readsFirst === true },
+      logits: { weights: outer, graph: logitsGraph(headForm), readsFirst: headForm.readsFirst === true },
     },
   }
 }
@@ -72,10 +82,17 @@ function stackStages(
     weights,
     graph: () => share(key, build),
   })
+  const biasName = `${stack}.positionBias`
   const embedding = architecture.embedding(config, stack)
   const stages = [outerStage('embedding', ['embedding', embedding], () => embeddingGraph(embedding))]
+  const bias = table.positionBias?.(config)
+  if (bias !== undefined) {
+    const stage = outerStage('positionBias', ['positionBias', bias], () => positionBiasGraph(bias))
+    stages.push({ ...stage, writes: biasName })
+  }
+  const reads = bias === undefined ? stream.reads : { ...stream.reads, positionBias: biasName }
   let layer = -1
-  for (const block of model.blocks.filter((candidate) => candidate.stack === stack)) {
+  for (const block of blocksInOrder(model, stack)) {
     if (block.layer !== layer && hasParallelBlocks(model, stack, block.layer)) {
       stages.push({
         ...stream,
@@ -86,7 +103,7 @@ function stackStages(
       })
     }
     layer = block.layer
-    stages.push({ ...stream, ...blockStage(model, block, kernel, share) })
+    stages.push({ ...stream, reads, ...blockStage(model, block, kernel, share) })
   }
   const norm = table.finalNorm?.(config)
   if (norm !== undefined) stages.push(outerStage('finalNorm', ['norm', norm], () => normGraph(norm, 'finalNorm')))
@@ -106,6 +123,15 @@ function weightsOfStack(outer: WeightTable, stack: StackName): WeightTable {
   return { ...outer, ...Object.fromEntries(own.map(([role, place]) => [role.slice(stack.length + 1), place])) }
 }
 
+/** The blocks of a stack and the norms that removed ones left, in forward order. */
+function blocksInOrder(model: Model, stack: StackName): Block[] {
+  const kinds = model.architecture.stacks[stack]?.blocks.map(({ kind }) => kind) ?? []
+  const place = ({ layer, kind }: Block) => layer * kinds.length + kinds.indexOf(kind)
+  return [...model.blocks, ...model.bareNorms]
+    .filter((block) => block.stack === stack)
+    .sort((a, b) => place(a) - place(b))
+}
+
 function hasParallelBlocks({ architecture, config }: Model, stack: StackName, layer: number): boolean {
   return (architecture.stacks[stack]?.blocks ?? []).some(
     (table) => table.kind === 'mlp' && table.form(config, layer).parallel === true,
@@ -117,18 +143,24 @@ function blockStage(
   block: Block,
   kernel: AttentionKernel,
   share: GraphCache,
-): Pick<Stage, 'name' | 'block' | 'weights' | 'graph'> {
+): Pick<Stage, 'name' | 'block' | 'weights' | 'graph' | 'bareNorm'> {
   const table = model.architecture.stacks[block.stack]?.blocks.find(({ kind }) => kind === block.kind)
   if (table === undefined) throw new RangeError(`${block.id} is not in the architecture's table`)
-  const graph = (units: number) => {
-    if (table.kind === 'attention') {
-      const form = table.form(model.config, block.layer)
-      return share(['attention', form, units, kernel], () => attentionGraph(form, units, kernel))
-    }
-    const form = table.form(model.config, block.layer)
-    return share(['mlp', form], () => mlpGraph(form))
-  }
-  return { name: block.id, block, weights: block.weights, graph }
+  const form = table.form(model.config, block.layer)
+  const outputNorm = 'outputNorm' in form ? form.outputNorm : undefined
+  const bareNorm = outputNorm && share(['outputNorm', outputNorm], () => normGraph(outputNorm, 'outputNorm'))
+  const named = { name: block.id, weights: block.weights }
+  if (block.units === 0 && bareNorm !== undefined) return { ...named, graph: () => bareNorm }
+  const graph = (units: number) =>
+    share([table.kind, form, table.kind === 'mlp' ? undefined : units, kernel], () => blockGraph(form, units, kernel))
+  return { ...named, block, graph, ...(bareNorm && { bareNorm }) }
+}
+
+type BlockForm = AttentionForm | MultiHeadForm | MlpForm
+
+function blockGraph(form: BlockForm, units: number, kernel: AttentionKernel): Graph {
+  if ('gated' in form) return mlpGraph(form)
+  return 'sees' in form ? multiHeadAttentionGraph(form, units, kernel) : attentionGraph(form, units, kernel)
 }
 
 type GraphCache = (key: readonly unknown[], build: () => Graph) => Graph

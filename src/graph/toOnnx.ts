@@ -1,4 +1,4 @@
-import { encodeOnnx, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
+import { elementTypes, encodeOnnx, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
 import type { Graph } from './graph.ts'
 import type { Node, Operation } from './operations.ts'
 
@@ -90,8 +90,19 @@ const lowerings: Lowerings = {
   transpose: ({ attributes }, names) => one('Transpose', names, { perm: { ints: attributes.order } }),
   slice: ({ attributes: { axis, start, end } }, names) => withConstants('Slice', names, [[start], [end], [axis]]),
   concat: ({ attributes }, names) => one('Concat', names, { axis: { int: attributes.axis } }),
+  gather: ({ attributes }, names) => one('Gather', names, { axis: { int: attributes.axis } }),
   scale: ({ attributes }, names) => withScalar('Mul', names, attributes.by),
   shift: ({ attributes }, names) => withScalar('Add', names, attributes.by),
+  roundToBfloat16(_, { inputs, output }) {
+    const rounded = `${output}_bfloat16`
+    return {
+      nodes: [
+        { type: 'Cast', inputs, outputs: [rounded], attributes: { to: { int: elementTypes.bfloat16 } } },
+        { type: 'Cast', inputs: [rounded], outputs: [output], attributes: { to: { int: elementTypes.float32 } } },
+      ],
+      initializers: [],
+    }
+  },
   softmax: (_, names) => one('Softmax', names, { axis: { int: -1 } }),
   logSoftmax: (_, names) => one('LogSoftmax', names, { axis: { int: -1 } }),
   pick(_, { inputs: [x, index], output }) {
@@ -104,6 +115,23 @@ const lowerings: Lowerings = {
         { type: 'Squeeze', inputs: [picked, axis.name], outputs: [output] },
       ],
       initializers: [axis],
+    }
+  },
+  multiHeadAttention({ attributes: { heads, scale, causal, padded, biased } }, { inputs, output }) {
+    const [q, k, v, ...others] = inputs as string[]
+    const padding = padded ? others.shift()! : ''
+    const bias = biased ? others.shift()! : ''
+    return {
+      nodes: [
+        {
+          type: 'MultiHeadAttention',
+          domain: 'com.microsoft',
+          inputs: [q!, k!, v!, '', padding, bias],
+          outputs: [output],
+          attributes: { num_heads: { int: heads }, scale: { float: scale }, unidirectional: { int: causal ? 1 : 0 } },
+        },
+      ],
+      initializers: [],
     }
   },
   groupQueryAttention({ attributes }, { inputs: [q, k, v, last, length, cos, sin], output }) {

@@ -1,7 +1,7 @@
 import type { Block, PruningPlan, TensorInfo, WeightStore } from '../types.ts'
-import { keptRuns, keptUnits, lengthOf, sliceTensor } from './axes.ts'
+import { elementCount, keptRuns, keptUnits, lengthOf, sliceTensor } from './axes.ts'
 import type { Model } from './model.ts'
-import { checkPlan, parametersWithUnits, removedParameters, unitOf } from './plan.ts'
+import { checkPlan, leftOfRemoved, parametersWithUnits, removedParameters, unitOf } from './plan.ts'
 
 /**
  * The model that is left: `plan`'s blocks are gone, and the weights of the others are cut to the units that stay. Nothing is copied
@@ -12,9 +12,13 @@ export function applyPlan(model: Model, plan: PruningPlan): Model {
   const gone = new Set(plan.blocks)
   const kept = model.blocks.filter(({ id, units }) => !gone.has(id) && plan.units[id]?.length !== units)
   const blocks = kept.map((block) => narrowed(model, block, plan))
+  const bareNorms = model.blocks
+    .filter((block) => !kept.includes(block))
+    .flatMap((block) => bareNormOf(model, block, plan))
   return {
     ...model,
     blocks,
+    bareNorms: [...model.bareNorms, ...bareNorms],
     weights: narrowedStore(model, kept, plan),
     parameters: model.parameters - removedParameters(model, plan),
     applied: [...model.applied, plan],
@@ -32,6 +36,14 @@ export function originalUnits(model: Model, block: Block): number[] {
     units = units.filter((_, position) => !removed.has(position))
   }
   return units
+}
+
+/** The norm that a removed block leaves in the stream, as a block of that norm alone; none where nothing is left. */
+function bareNormOf(model: Model, block: Block, plan: PruningPlan): Block[] {
+  const weights = leftOfRemoved(block, plan)
+  if (Object.keys(weights).length === 0) return []
+  const parameters = Object.values(weights).reduce((total, [, axes]) => total + elementCount(axes, model.sizes), 0)
+  return [{ ...block, units: 0, parameters, weights }]
 }
 
 function narrowed(model: Model, block: Block, plan: PruningPlan): Block {

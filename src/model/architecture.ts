@@ -1,5 +1,13 @@
 import type { BlockKind, ModelConfig, StackName, WeightTable } from '../types.ts'
-import type { AttentionForm, EmbeddingForm, HeadForm, MlpForm, NormForm } from './forms.ts'
+import type {
+  AttentionForm,
+  EmbeddingForm,
+  HeadForm,
+  MlpForm,
+  MultiHeadForm,
+  NormForm,
+  PositionBiasForm,
+} from './forms.ts'
 
 /** A model family described, not programmed: the only thing a new family needs. */
 export interface Architecture {
@@ -40,16 +48,24 @@ export interface StackTable {
   readonly blocks: readonly BlockTable[]
   /** Applied to what leaves an encoder before a decoder reads it, role `finalNorm` of the stack; absent: nothing is. */
   finalNorm?(config: ModelConfig): NormForm
+  /** What every self-attention of the stack adds to its scores, role `positionBias` of the stack; absent: nothing. */
+  positionBias?(config: ModelConfig): PositionBiasForm
 }
 
 interface BlockTableOf<Kind extends BlockKind, Form> {
   readonly kind: Kind
   /** The shape letter a width method counts: `K` for head groups, `F` for channels. */
   readonly unit: 'K' | 'F'
-  /** Names with `{layer}` where the layer number goes. */
+  /**
+   * Names with `{layer}` where the layer number goes. The norm of a branch has the role `norm` before it and `outputNorm`
+   * behind it, where it belongs to the stream.
+   */
   weights(config: ModelConfig): WeightTable
   /** The mathematics of the block, as numbers and choices. */
   form(config: ModelConfig, layer: number): Form
 }
 
-export type BlockTable = BlockTableOf<'attention', AttentionForm> | BlockTableOf<'mlp', MlpForm>
+export type BlockTable =
+  | BlockTableOf<'attention', AttentionForm | MultiHeadForm>
+  | BlockTableOf<'crossAttention', MultiHeadForm>
+  | BlockTableOf<'mlp', MlpForm>

@@ -10,13 +10,18 @@ export interface OpenedCheckpoint {
   readonly config: ModelConfig
   readonly weights: WeightStore
   readonly assets: Model['assets']
+  /** Blocks of the family that this checkpoint does not have. */
+  readonly absent?: readonly BlockId[]
+  /** Units of the blocks that have another number of them than the config says. */
+  readonly units?: Readonly<Partial<Record<BlockId, number>>>
 }
 
 /**
  * The model that a checkpoint's config describes, its blocks listed and every weight's presence and shape checked.
  * Throws `UnsupportedModelError` or `CheckpointError` before any weight is read.
  */
-export function describeModel(id: string, path: string, { config, weights, assets }: OpenedCheckpoint): Model {
+export function describeModel(id: string, path: string, checkpoint: OpenedCheckpoint): Model {
+  const { config, weights, assets, absent = [], units = {} } = checkpoint
   if (config['quantization_config'] != null) {
     throw new UnsupportedModelError(
       `${path}: config.json has a quantization_config, expected plain F32, F16 or BF16 weights; use the unquantised model`,
@@ -30,7 +35,7 @@ export function describeModel(id: string, path: string, { config, weights, asset
     stored,
   )
   const check = shapeChecker(path, weights)
-  let parameters = check(outer, sizes)
+  check(outer, sizes)
   const blocks: Block[] = []
   for (const [stack, table] of Object.entries(architecture.stacks) as [
     StackName,
@@ -39,26 +44,63 @@ export function describeModel(id: string, path: string, { config, weights, asset
     const layers = table?.layers(config) ?? 0
     for (let layer = 0; layer < layers; layer++) {
       for (const blockTable of table?.blocks ?? []) {
+        const blockId: BlockId = `${stack}.${layer}.${blockTable.kind}`
+        if (absent.includes(blockId)) continue
         const named = spelledAsStored(nameLayer(blockTable.weights(config), layer), stored)
-        const count = check(named, sizes)
-        blocks.push(blockOf(stack, layer, blockTable, named, count, sizes))
-        parameters += count
+        const blockSizes = { ...sizes, [blockTable.unit]: units[blockId] ?? sizes[blockTable.unit]! }
+        check(named, blockSizes)
+        // a value of the config that no form describes fails here, not when the engine opens
+        blockTable.form(config, layer)
+        blocks.push(blockOf(stack, layer, blockTable, named, blockSizes))
       }
     }
+    architecture.embedding(config, stack)
   }
-  return { id, path, config, architecture, sizes, blocks, outer, weights, parameters, assets, applied: [] }
+  architecture.head(config, outer)
+  const { own, all } = countParameters(outer, blocks, sizes)
+  const counted = blocks.map((block, i) => ({ ...block, parameters: own[i]! }))
+  return {
+    id,
+    path,
+    config,
+    architecture,
+    sizes,
+    blocks: counted,
+    outer,
+    weights,
+    parameters: all,
+    assets,
+    bareNorms: [],
+    applied: [],
+  }
 }
 
-function blockOf(
-  stack: StackName,
-  layer: number,
-  table: BlockTable,
-  weights: WeightTable,
-  parameters: number,
-  sizes: Sizes,
-): Block {
+/**
+ * Parameters of all tensors, each counted once, and of each block those that no other part of the model reads: a norm
+ * before two parallel branches belongs to neither.
+ */
+function countParameters(outer: WeightTable, blocks: readonly Block[], sizes: Sizes): { own: number[]; all: number } {
+  const tables = [outer, ...blocks.map(({ weights }) => weights)]
+  const readers = new Map<string, number>()
+  const counts = new Map<string, number>()
+  for (const [name, axes] of tables.flatMap((table) => Object.values(table))) {
+    readers.set(name, (readers.get(name) ?? 0) + 1)
+    counts.set(name, elementCount(axes, sizes))
+  }
+  const sum = (names: readonly string[]) => names.reduce((total, name) => total + counts.get(name)!, 0)
+  const own = blocks.map(({ weights }) =>
+    sum(
+      Object.values(weights)
+        .map(([name]) => name)
+        .filter((name) => readers.get(name) === 1),
+    ),
+  )
+  return { own, all: sum([...counts.keys()]) }
+}
+
+function blockOf(stack: StackName, layer: number, table: BlockTable, weights: WeightTable, sizes: Sizes): Block {
   const id: BlockId = `${stack}.${layer}.${table.kind}`
-  return { id, kind: table.kind, stack, layer, units: sizes[table.unit]!, parameters, weights }
+  return { id, kind: table.kind, stack, layer, units: sizes[table.unit]!, parameters: 0, weights }
 }
 
 function nameLayer(table: WeightTable, layer: number): WeightTable {
@@ -82,10 +124,9 @@ function spelledAsStored(table: WeightTable, stored: StoredName): WeightTable {
   return Object.fromEntries(Object.entries(table).map(([role, [name, axes]]) => [role, [stored(name) ?? name, axes]]))
 }
 
-/** Checks a table's tensors against the store and counts their parameters. */
+/** Checks a table's tensors against the store. */
 function shapeChecker(path: string, weights: WeightStore) {
-  return (table: WeightTable, sizes: Sizes): number => {
-    let parameters = 0
+  return (table: WeightTable, sizes: Sizes): void => {
     for (const [name, axes] of Object.values(table)) {
       const found = weights.tensors.get(name)
       if (found === undefined) {
@@ -101,8 +142,6 @@ function shapeChecker(path: string, weights: WeightStore) {
             `(${axes}, ${letters.join(', ')}); is config.json from another model?`,
         )
       }
-      parameters += elementCount(axes, sizes)
     }
-    return parameters
   }
 }

@@ -17,8 +17,16 @@ export interface RopeForm {
 export type Positions =
   /** q and k are turned by their position. */
   | { readonly type: 'rotary'; readonly rope: RopeForm }
-  /** Scores get slope · key position, a slope for each query head of the dense model: K·G values. */
-  | { readonly type: 'alibi'; readonly slopes: readonly number[] }
+  /**
+   * Scores get slope · key position · factor, a slope for each query head of the dense model: K·G values. The first product
+   * and what enters it are rounded to bfloat16 where the family's code does so (Falcon).
+   */
+  | {
+      readonly type: 'alibi'
+      readonly slopes: readonly number[]
+      readonly factor: number
+      readonly rounds?: 'bfloat16'
+    }
   /** It does not: the embedding adds them. */
   | { readonly type: 'none' }
 
@@ -45,13 +53,44 @@ export interface AttentionForm {
   readonly inputFirst?: boolean
 }
 
+/**
+ * y = norm(x + o(softmax(q kᵀ · scale + bias + mask) v)): attention of encoders and encoder-decoders, with a key/value head for
+ * each query head and positions, if any, as a bias of the scores.
+ */
+export interface MultiHeadForm {
+  /** Which positions a query sees: its row but for the padding, those up to its own, or the encoder's but for the padding. */
+  readonly sees: 'row' | 'past' | 'memory'
+  /** Applied to x before q (and k and v, unless they come from the encoder) is made of it; absent: nothing is. */
+  readonly norm?: NormForm
+  /** Applied to the stream after the branch is added; stays when the branch goes, unless the plan says otherwise. */
+  readonly outputNorm?: NormForm
+  readonly headDim: number
+  /** What q kᵀ is multiplied by: 1/√E, or 1 in T5. */
+  readonly scale: number
+  readonly biases: boolean
+  /** Heads of the dense model, where scores get the stack's position bias of their head; absent: they do not. */
+  readonly positionBias?: { readonly heads: number }
+}
+
+/** T5's position bias: one number for each head and range of distances, read by every self-attention of a stack. */
+export interface PositionBiasForm {
+  /** Ranges of distances; with `bothDirections` one half is for keys after the query. */
+  readonly buckets: number
+  /** Distances from here on share the last range. */
+  readonly maxDistance: number
+  readonly bothDirections: boolean
+}
+
 export type Activation = 'silu' | 'gelu' | 'geluTanh' | 'relu'
 
 /** y = x + down(act(gate(h)) · up(h)) or, not gated, y = x + down(act(up(h))); h = norm(x). */
 export interface MlpForm {
-  readonly norm: NormForm
+  /** Absent: h = x. */
+  readonly norm?: NormForm
   /** Applied to what the branch adds to the stream (Gemma 2 and 3); absent: nothing is. */
   readonly postNorm?: NormForm
+  /** Applied to y (BERT, BART); stays when the branch goes, unless the plan says otherwise. Absent: nothing is. */
+  readonly outputNorm?: NormForm
   readonly gated: boolean
   readonly activation: Activation
   readonly biases: boolean
@@ -66,16 +105,26 @@ export interface EmbeddingForm {
   readonly scale?: number
   /** Learned positions; the table has `count` rows, position 0 is row `offset` (2 in OPT). */
   readonly positions?: { readonly offset: number; readonly count: number }
+  /** Positions are sines in the first half of the channels and cosines in the second (Marian). */
+  readonly sinusoids?: { readonly width: number }
+  /** Row 0 of `tokenTypes` is added: all tokens are of the first type. */
+  readonly tokenTypes?: boolean
   readonly norm?: NormForm
 }
 
-/** logits = cap(norm(x) · headᵀ + bias) */
+/** logits = cap(h · scale · headᵀ + bias), h = norm(x) or what `transform` makes of it. */
 export interface HeadForm {
-  readonly norm: NormForm
+  /** Absent: h = x. */
+  readonly norm?: NormForm
+  /** h becomes norm(act(headProj h + headBias)), the norm where there is one: masked-LM heads, poolers. */
+  readonly transform?: { readonly activation: Activation | 'tanh'; readonly norm?: NormForm }
+  readonly scale?: number
+  /** Only the first position of a row predicts: a class of the whole row. */
+  readonly readsFirst?: boolean
   /** Role of the output matrix: the embedding itself when tied. */
-  readonly weight: 'embedTokens' | 'lmHead'
-  /** There is an `lmHeadBias`. */
-  readonly bias?: boolean
+  readonly weight: 'embedTokens' | 'lmHead' | 'classifier'
+  /** There is an `lmHeadBias` or a `classifierBias`; `row`: stored (1,V). */
+  readonly bias?: boolean | 'row'
   /** Logits z become c · tanh(z / c). */
   readonly softcap?: number
   /** Every row of the matrix is brought to length 1 first (Baichuan 2). */

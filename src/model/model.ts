@@ -10,6 +10,8 @@ export interface Model {
   readonly sizes: Sizes
   /** Forward order. */
   readonly blocks: readonly Block[]
+  /** The norms that removed post-norm branches left in the stream, as blocks of that norm alone. */
+  readonly bareNorms: readonly Block[]
   /** Weights outside the blocks. */
   readonly outer: WeightTable
   readonly weights: WeightStore

@@ -1,5 +1,5 @@
 import { PlanError } from '../errors.ts'
-import type { Block, BlockId, BlockKind, PruningPlan } from '../types.ts'
+import type { Block, BlockId, BlockKind, PruningPlan, WeightTable } from '../types.ts'
 import { elementCount } from './axes.ts'
 import type { Model } from './model.ts'
 
@@ -22,7 +22,8 @@ export function planKey(plan: PruningPlan): string {
   const units = removedUnits(plan)
     .filter(([, removed]) => removed.length > 0)
     .map(([id, removed]) => `${id}:${[...removed].sort((a, b) => a - b).join(',')}`)
-  return [[...plan.blocks].sort().join(' '), ...units.sort()].join('|')
+  const norms = plan.outputNorms === 'drop' ? ['without norms'] : []
+  return [[...plan.blocks].sort().join(' '), ...units.sort(), ...norms].join('|')
 }
 
 /** The removed units of `plan`, block by block. */
@@ -37,16 +38,22 @@ export function removedUnits(plan: PruningPlan): [BlockId, readonly number[]][] 
 export function removedParameters(model: Model, plan: PruningPlan): number {
   const removed = new Set(plan.blocks)
   const left = ({ id, units }: Block) => (removed.has(id) ? 0 : units - (plan.units[id]?.length ?? 0))
-  return tensorParameters(model, ({ units }) => units) - tensorParameters(model, left)
+  return tensorParameters(model, plan, ({ units }) => units) - tensorParameters(model, plan, left)
 }
 
-/** Parameters of all blocks with `unitsLeft` units each, every tensor counted once; a block without units has none. */
-function tensorParameters(model: Model, unitsLeft: (block: Block) => number): number {
+/** What `plan` leaves of the weights of a removed block: the norm behind it, unless it is dropped. */
+export function leftOfRemoved(block: Block, plan: PruningPlan): WeightTable {
+  if (plan.outputNorms === 'drop') return {}
+  return Object.fromEntries(Object.entries(block.weights).filter(([role]) => role.startsWith('outputNorm')))
+}
+
+/** Parameters of all blocks with `unitsLeft` units each, every tensor counted once; of one without units, what is left. */
+function tensorParameters(model: Model, plan: PruningPlan, unitsLeft: (block: Block) => number): number {
   const counts = new Map<string, number>()
   for (const block of model.blocks) {
     const sizes = { ...model.sizes, [unitOf(model, block)]: unitsLeft(block) }
-    if (unitsLeft(block) === 0) continue
-    for (const [name, axes] of Object.values(block.weights)) counts.set(name, elementCount(axes, sizes))
+    const weights = unitsLeft(block) === 0 ? leftOfRemoved(block, plan) : block.weights
+    for (const [name, axes] of Object.values(weights)) counts.set(name, elementCount(axes, sizes))
   }
   for (const [name] of Object.values(model.outer)) counts.delete(name)
   return [...counts.values()].reduce((total, count) => total + count, 0)

@@ -65,6 +65,7 @@ const planFileSchema = inputsSchema.extend({
   plan: z.object({
     blocks: z.array(blockId),
     units: z.record(z.string(), z.array(z.number().int().nonnegative())),
+    outputNorms: z.enum(['keep', 'drop']).optional(),
   }),
 })
 
