@@ -1,4 +1,4 @@
-import type { AttentionForm, RopeForm } from '../model/forms.ts'
+import type { AttentionForm, Positions, RopeForm } from '../model/forms.ts'
 import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
 import { project } from './linear.ts'
 import { norm } from './norm.ts'
@@ -52,6 +52,8 @@ function normHeads(g: GraphBuilder, form: AttentionForm, x: Value, role: string,
   return g.apply('reshape', [norm(g, form.headNorm, byHead, role, 'E')], { shape: [0, 0, heads * form.headDim] })
 }
 
+type AlibiForm = Extract<Positions, { type: 'alibi' }>
+
 type Attend = (g: GraphBuilder, form: AttentionForm, kvHeads: number, q: Value, k: Value, v: Value) => Value
 
 const attend: Record<AttentionKernel, Attend> = {
@@ -80,7 +82,7 @@ const attend: Record<AttentionKernel, Attend> = {
     const products = g.apply('matmul', [qs, g.apply('transpose', [ks], { order: [0, 1, 2, 4, 3] })], {}) // (B,K,G,T,T)
     let scores = g.apply('scale', [products], { by: form.scale })
     if (form.softcap !== undefined) scores = softcap(g, scores, form.softcap)
-    if (positions.type === 'alibi') scores = g.apply('add', [scores, alibi(g, positions.slopes, kvHeads, G)], {})
+    if (positions.type === 'alibi') scores = g.apply('add', [scores, alibi(g, positions, kvHeads, G)], {})
     const mask = g.environment({ type: 'causalMask', window: form.window }, ['T', 'T'])
     const weights = g.apply('softmax', [g.apply('add', [scores, mask], {})], {})
     const mixed = g.apply('matmul', [weights, vs], {}) // (B,K,G,T,E)
@@ -91,13 +93,15 @@ const attend: Record<AttentionKernel, Attend> = {
 }
 
 /**
- * slope · key position: (K,G,1,T). The distance to the query would do the same: softmax does not see what all keys of a
- * query have in common.
+ * slope · key position · factor: (K,G,1,T). The distance to the query would do the same: softmax does not see what all keys
+ * of a query have in common.
  */
-function alibi(g: GraphBuilder, slopes: readonly number[], kvHeads: number, groupSize: number): Value {
-  const stored = g.constant('slopes', 'K G', slopes, ['K', 'G'])
-  const byHead = g.apply('reshape', [stored], { shape: [kvHeads, groupSize, 1, 1] })
-  return g.apply('mul', [byHead, g.environment({ type: 'keyPositions' }, ['T'])], {})
+function alibi(g: GraphBuilder, form: AlibiForm, kvHeads: number, groupSize: number): Value {
+  const round = (x: Value) => (form.rounds === 'bfloat16' ? g.apply('roundToBfloat16', [x], {}) : x)
+  const slopes = round(g.constant('slopes', 'K G', form.slopes, ['K', 'G']))
+  const byHead = g.apply('reshape', [slopes], { shape: [kvHeads, groupSize, 1, 1] })
+  const positions = round(g.environment({ type: 'keyPositions' }, ['T']))
+  return g.apply('scale', [round(g.apply('mul', [byHead, positions], {}))], { by: form.factor })
 }
 
 function rotation(g: GraphBuilder, rope: RopeForm): [Value, Value] {

@@ -1,12 +1,40 @@
 import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig } from '../../types.ts'
 import type { Architecture } from '../architecture.ts'
+import { baichuan } from './baichuan.ts'
+import { bloom } from './bloom.ts'
+import { falcon } from './falcon.ts'
+import { gemma } from './gemma.ts'
+import { gemma2 } from './gemma2.ts'
+import { gemma3 } from './gemma3.ts'
+import { gpt2 } from './gpt2.ts'
+import { gptNeox } from './gptNeox.ts'
 import { llama } from './llama.ts'
 import { mistral } from './mistral.ts'
+import { opt } from './opt.ts'
+import { phi } from './phi.ts'
+import { phi3 } from './phi3.ts'
 import { qwen2 } from './qwen2.ts'
+import { qwen3 } from './qwen3.ts'
 
 /** Every family the toolkit knows. */
-export const architectures: readonly Architecture[] = [llama, mistral, qwen2]
+export const architectures: readonly Architecture[] = [
+  baichuan,
+  bloom,
+  falcon,
+  gemma,
+  gemma2,
+  gemma3,
+  gpt2,
+  gptNeox,
+  llama,
+  mistral,
+  opt,
+  phi,
+  phi3,
+  qwen2,
+  qwen3,
+]
 
 /** The table for `model_type` of `config`. Throws `UnsupportedModelError` with the known types. */
 export function findArchitecture(config: ModelConfig): Architecture {

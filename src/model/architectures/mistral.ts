@@ -1,8 +1,8 @@
-import { countOf } from '../configValue.ts'
+import { slidingWindowOf } from '../window.ts'
 import { llamaLike } from './llama.ts'
 
-/** Mistral: Llama's mathematics without biases, with an optional sliding window on every layer. */
+/** Mistral: Llama's mathematics with a sliding window on every layer, 4096 tokens where the config does not say. */
 export const mistral = llamaLike(['mistral'], {
-  biases: () => ({ qkv: false, o: false, mlp: false }),
-  window: (config) => (config['sliding_window'] == null ? undefined : countOf(config, 'sliding_window')),
+  window: (config) => slidingWindowOf(config, 4096),
+  defaults: { keyValueHeads: 8 },
 })

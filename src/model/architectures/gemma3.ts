@@ -1,0 +1,38 @@
+import type { ModelConfig } from '../../types.ts'
+import { activationOf } from '../activation.ts'
+import { countOf, numberOf, objectOf } from '../configValue.ts'
+import type { RopeForm } from '../forms.ts'
+import { readRope, ropeOf } from '../rope.ts'
+import { type LayerType, layerTypeOf, slidingWindowOf } from '../window.ts'
+import { gemmaLike } from './gemma.ts'
+
+/**
+ * The text model of Gemma 3: Gemma 2's sandwiched branches with norms on q and k and without soft caps. Of every six layers
+ * five see a window, with a rotary base of their own.
+ */
+export const gemma3 = gemmaLike(['gemma3_text'], {
+  hasPostNorms: true,
+  hasHeadNorms: true,
+  rope: gemma3Rope,
+  window: (config, layer) =>
+    typeOf(config, layer) === 'sliding_attention' ? slidingWindowOf(config, 4096) : undefined,
+  queryScalar: (config) => numberOf(config, 'query_pre_attn_scalar', 256),
+  activation: (config) => activationOf(config, 'hidden_activation', 'gelu_pytorch_tanh'),
+  keyValueHeads: 4,
+  softcaps: { attention: undefined, final: undefined },
+})
+
+function typeOf(config: ModelConfig, layer: number): LayerType {
+  const pattern = countOf(config, 'sliding_window_pattern', 6)
+  return layerTypeOf(config, layer, (layer + 1) % pattern === 0 ? 'full_attention' : 'sliding_attention')
+}
+
+/** transformers 5 has an object for each type of layer; before, `rope_scaling` was that of the layers that see all. */
+function gemma3Rope(config: ModelConfig, headDim: number, layer: number): RopeForm {
+  const type = typeOf(config, layer)
+  const base = type === 'full_attention' ? 1e6 : 1e4
+  const parameters = objectOf(config, 'rope_parameters')
+  if (parameters !== undefined) return ropeOf({ rope_theta: base, ...objectOf(parameters, type) }, headDim)
+  if (type === 'full_attention') return readRope(config, headDim, { base })
+  return ropeOf({ rope_theta: numberOf(config, 'rope_local_base_freq', base) }, headDim)
+}

@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openForward } from '../../src/engine/forward.ts'
+import { applyPlan } from '../../src/model/applyPlan.ts'
+import type { Model } from '../../src/model/model.ts'
+import { emptyPlan, removedParameters } from '../../src/model/plan.ts'
+import type { Block, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import { type Fixture, openFixture } from './openFixture.ts'
+
+/** The families as transformers' defaults make them, and the forms and shapes those leave out. */
+const fixtures = [
+  ...['bloom', 'falcon', 'gemma', 'gemma2', 'gemma3', 'gpt2', 'gpt_neox', 'llama', 'mistral', 'opt', 'phi', 'phi3'].map(
+    (name) => `tiny-random/${name}`,
+  ),
+  ...['qwen2', 'qwen3'].map((name) => `tiny-random/${name}`),
+  ...[
+    'baichuan-7b',
+    'baichuan-13b',
+    'bloom-six-heads',
+    'falcon-alibi',
+    'falcon-grouped',
+    'falcon-grouped-one-norm',
+  ].map((name) => `tiny-variants/${name}`),
+  ...['gemma-legacy', 'gemma2-window', 'gemma3-window', 'gpt2-odd-heads', 'gpt_neox-sequential', 'llama-biases'].map(
+    (name) => `tiny-variants/${name}`,
+  ),
+  ...['llama-one-head', 'mistral-window', 'opt-no-biases', 'phi-head-norms', 'phi3-partial', 'qwen2-window'].map(
+    (name) => `tiny-variants/${name}`,
+  ),
+  'tiny-variants/qwen3-wide-heads',
+]
+
+describe.each(fixtures)('%s', (path) => {
+  let fixture: Fixture
+  let engine: Engine
+  let dense: Float32Array
+
+  beforeAll(async () => {
+    fixture = await openFixture(path)
+    engine = openForward(fixture.model, { threads: 1 })
+    dense = await engine.logits(fixture.rows, emptyPlan)
+  })
+  afterAll(async () => {
+    await engine?.close()
+    await fixture?.model.weights.close()
+  })
+
+  it('gives the logits and the loss of transformers', async () => {
+    const { rows, expected } = fixture
+    const vocabulary = expected.logits_last.length
+    const last = dense.subarray((rows.rowLength - 1) * vocabulary, rows.rowLength * vocabulary)
+    expect(greatestDifference(last, expected.logits_last)).toBeLessThan(1e-4)
+    const sum = dense.reduce((total, logit) => total + Math.abs(logit), 0)
+    expect(Math.abs(sum / expected.logits_sum_abs - 1)).toBeLessThan(1e-4)
+    const [losses] = await engine.tokenLosses(rows, [emptyPlan])
+    const loss = losses!.reduce((total, nats) => total + nats, 0) / (rows.rows * (rows.rowLength - 1))
+    expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-4)
+  })
+
+  it('gives the same logits with the fused kernel and from primitives', async () => {
+    const primitives = openForward(fixture.model, { threads: 1, kernel: 'primitives' })
+    expect(greatestDifference(await primitives.logits(fixture.rows, emptyPlan), dense)).toBeLessThan(2e-5)
+    await primitives.close()
+  })
+
+  it('counts every parameter of the checkpoint once, and all of the blocks when all of them go', () => {
+    const { model } = fixture
+    const stored = [...model.weights.tensors.values()].map(({ shape }) => shape.reduce((a, b) => a * b, 1))
+    expect(model.parameters).toBe(stored.reduce((a, b) => a + b, 0))
+    const outer = new Set(Object.values(model.outer).map(([name]) => name))
+    const left = [...model.weights.tensors.values()].filter(({ name }) => outer.has(name))
+    const all = { blocks: model.blocks.map(({ id }) => id), units: {} }
+    expect(model.parameters - removedParameters(model, all)).toBe(
+      left.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0),
+    )
+  })
+
+  it.each(['attention', 'mlp'] as const)('removing an %s equals zeroing its output projection', async (kind) => {
+    const block = fixture.model.blocks.findLast((candidate) => candidate.kind === kind)!
+    const removed = await engine.logits(fixture.rows, { blocks: [block.id], units: {} })
+    const zeroed = await logitsWithout(fixture, block, () => true)
+    expect(greatestDifference(removed, dense)).toBeGreaterThan(1e-4)
+    expect(greatestDifference(removed, zeroed)).toBeLessThan(1e-5)
+  })
+
+  it.each(['attention', 'mlp'] as const)('removing units of an %s equals masking them', async (kind) => {
+    const block = fixture.model.blocks.find((candidate) => candidate.kind === kind)!
+    const units = [0, block.units - 2].filter((unit, i) => unit > 0 || (i === 0 && block.units > 1))
+    if (block.units === 1) return expect(units).toEqual([])
+    const plan: PruningPlan = { blocks: [], units: { [block.id]: units } }
+    const removed = await engine.logits(fixture.rows, plan)
+    const channels = (kind === 'attention' ? headChannels(fixture.model) : 1) * 1
+    const masked = await logitsWithout(fixture, block, (input) => units.includes(Math.floor(input / channels)))
+    expect(greatestDifference(removed, dense)).toBeGreaterThan(1e-5)
+    expect(greatestDifference(removed, masked)).toBeLessThan(1e-5)
+  })
+
+  it('evaluates plans together as it evaluates them one by one', async () => {
+    const { model, rows } = fixture
+    const plans = [...model.blocks.map(({ id }) => ({ blocks: [id], units: {} })), emptyPlan]
+    const together = await engine.tokenLosses(rows, plans)
+    for (const [i, plan] of plans.entries()) {
+      const alone = openedAgain(rows)
+      expect(await engine.tokenLosses(alone, [plan])).toEqual([together[i]])
+    }
+  })
+
+  it('gives the same logits for a plan and for the model it is applied to, twice', async () => {
+    const { model, rows } = fixture
+    const attention = model.blocks[0]!
+    const units = attention.units > 2 ? [0] : []
+    const mlp = model.blocks[1]!
+    const first: PruningPlan = { blocks: [], units: { [attention.id]: units, [mlp.id]: [1, 3] } }
+    const second: PruningPlan = {
+      blocks: model.blocks.slice(2, 3).map(({ id }) => id),
+      units: { [attention.id]: units },
+    }
+    const both: PruningPlan = {
+      blocks: second.blocks,
+      units: { [attention.id]: units.flatMap(() => [0, 1]), [mlp.id]: [1, 3] },
+    }
+    const applied = applyPlan(applyPlan(model, first), second)
+    expect(applied.parameters).toBe(model.parameters - removedParameters(model, both))
+    const forward = openForward(applied, { threads: 1 })
+    expect(greatestDifference(await forward.logits(rows, emptyPlan), await engine.logits(rows, both))).toBeLessThan(
+      1e-6,
+    )
+    await forward.close()
+  })
+})
+
+/** Output channels of attention that one unit, a key/value head with its query heads, owns. */
+function headChannels({ sizes }: Model): number {
+  return (sizes['G'] ?? 1) * sizes['E']!
+}
+
+/** Logits of the whole model with those inputs of the block's output projection set to 0 that `isGone` names; all: its bias too. */
+async function logitsWithout({ model, rows }: Fixture, block: Block, isGone: (input: number) => boolean) {
+  const role = block.kind === 'attention' ? 'o' : 'down'
+  const [matrix] = block.weights[`${role}Proj`]!
+  const bias = block.weights[`${role}Bias`]?.[0]
+  const table = model.architecture.stacks.decoder!.blocks.find(({ kind }) => kind === block.kind)!
+  const { inputFirst = false } = table.form(model.config, block.layer) as { inputFirst?: boolean }
+  const outputs = model.sizes['D']!
+  const read = async (name: string) => {
+    const values = await model.weights.read(name)
+    if (name !== matrix && name !== bias) return values
+    const inputs = name === bias ? 1 : values.length / outputs
+    const inputOf = (i: number) => (inputFirst ? Math.floor(i / outputs) : i % inputs)
+    if (name === bias) return isGone(Number.POSITIVE_INFINITY) ? values.map(() => 0) : values
+    return values.map((value, i) => (isGone(inputOf(i)) ? 0 : value))
+  }
+  const { tensors, files } = model.weights
+  const weights = { ...model.weights, tensors, files, read } as Model['weights']
+  const forward = openForward({ ...model, weights }, { threads: 1 })
+  const logits = await forward.logits(rows, emptyPlan)
+  await forward.close()
+  return logits
+}
+
+/** The same rows as another object, for which the engine remembers nothing. */
+function openedAgain(rows: TokenRows): TokenRows {
+  return { ...rows }
+}
+
+function greatestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  expect(a.length).toBe(b.length)
+  let greatest = 0
+  for (let i = 0; i < a.length; i++) greatest = Math.max(greatest, Math.abs(a[i]! - b[i]!))
+  return Number.isNaN(greatest) ? Number.POSITIVE_INFINITY : greatest
+}
