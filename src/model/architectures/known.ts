@@ -2,7 +2,10 @@ import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig } from '../../types.ts'
 import type { Architecture } from '../architecture.ts'
 import { baichuan } from './baichuan.ts'
+import { bart } from './bart.ts'
+import { bert } from './bert.ts'
 import { bloom } from './bloom.ts'
+import { distilbert } from './distilbert.ts'
 import { falcon } from './falcon.ts'
 import { gemma } from './gemma.ts'
 import { gemma2 } from './gemma2.ts'
@@ -10,17 +13,23 @@ import { gemma3 } from './gemma3.ts'
 import { gpt2 } from './gpt2.ts'
 import { gptNeox } from './gptNeox.ts'
 import { llama } from './llama.ts'
+import { marian } from './marian.ts'
 import { mistral } from './mistral.ts'
 import { opt } from './opt.ts'
 import { phi } from './phi.ts'
 import { phi3 } from './phi3.ts'
 import { qwen2 } from './qwen2.ts'
 import { qwen3 } from './qwen3.ts'
+import { roberta } from './roberta.ts'
+import { t5 } from './t5.ts'
 
 /** Every family the toolkit knows. */
 export const architectures: readonly Architecture[] = [
   baichuan,
+  bart,
+  bert,
   bloom,
+  distilbert,
   falcon,
   gemma,
   gemma2,
@@ -28,12 +37,15 @@ export const architectures: readonly Architecture[] = [
   gpt2,
   gptNeox,
   llama,
+  marian,
   mistral,
   opt,
   phi,
   phi3,
   qwen2,
   qwen3,
+  roberta,
+  t5,
 ]
 
 /** The table for `model_type` of `config`. Throws `UnsupportedModelError` with the known types. */

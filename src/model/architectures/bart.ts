@@ -1,0 +1,164 @@
+import { UnsupportedModelError } from '../../errors.ts'
+import type { ModelConfig, StackName, WeightTable } from '../../types.ts'
+import { activationOf } from '../activation.ts'
+import type { Architecture, BlockTable, HasTensor, StackTable } from '../architecture.ts'
+import { countOf, flagOf, requireValue } from '../configValue.ts'
+import type { EmbeddingForm, MultiHeadForm, NormForm } from '../forms.ts'
+import { layerNormWeights, projection } from '../weightTable.ts'
+import { headDimOf } from './bert.ts'
+
+/** What BART and Marian differ in. */
+export interface BartVariant {
+  /** Throws `UnsupportedModelError` where the config asks for other mathematics. */
+  check(config: ModelConfig): void
+  /** Weights of the embeddings, as roles of a stack where each has its own. */
+  embeddingWeights(config: ModelConfig): WeightTable
+  embedding(config: ModelConfig): EmbeddingForm
+}
+
+/** BART: post-norm encoder and decoder, positions learned from row 2 of their table on, a norm behind the embeddings. */
+export const bart = bartLike(['bart'], {
+  check(config) {
+    requireValue(config, 'static_position_embeddings', false)
+    requireValue(config, 'normalize_embedding', true)
+  },
+  embeddingWeights: () => ({
+    embedTokens: ['model.shared.weight', 'V D'],
+    'encoder.embedPositions': ['model.encoder.embed_positions.weight', 'P D'],
+    ...layerNormWeights('encoder.embedNorm', 'model.encoder.layernorm_embedding'),
+    'decoder.embedPositions': ['model.decoder.embed_positions.weight', 'P D'],
+    ...layerNormWeights('decoder.embedNorm', 'model.decoder.layernorm_embedding'),
+  }),
+  embedding: (config) => ({ positions: { offset: positionOffset, count: bartSizes(config).P }, norm: layerNorm }),
+})
+
+/** An encoder-decoder of BART's shape: x ← norm(x + f(x)) for each of two and three branches a layer. */
+export function bartLike(modelTypes: readonly string[], variant: BartVariant): Architecture {
+  return {
+    modelTypes,
+    family: 'encoderDecoder',
+    spellings: bartSpellings,
+    sizes(config) {
+      requireValue(config, 'normalize_before', false)
+      requireValue(config, 'add_final_layer_norm', false)
+      variant.check(config)
+      return bartSizes(config)
+    },
+    stacks: { encoder: stack('encoder'), decoder: stack('decoder') },
+    outer(config, has) {
+      refuseClassifiers(has)
+      const isTied = flagOf(config, 'tie_word_embeddings', true) || !has('lm_head.weight')
+      return {
+        ...variant.embeddingWeights(config),
+        ...(isTied ? {} : { lmHead: ['lm_head.weight', 'V D'] as const }),
+        ...(has('final_logits_bias') && { lmHeadBias: ['final_logits_bias', 'U V'] as const }),
+      }
+    },
+    embedding: (config) => ({
+      ...(flagOf(config, 'scale_embedding', false) && { scale: Math.sqrt(countOf(config, 'd_model')) }),
+      ...variant.embedding(config),
+    }),
+    head: (_, outer) => ({
+      weight: 'lmHead' in outer ? 'lmHead' : 'embedTokens',
+      ...('lmHeadBias' in outer && { bias: 'row' as const }),
+    }),
+  }
+}
+
+function stack(name: StackName): StackTable {
+  const layer = `model.${name}.layers.{layer}`
+  const mlp: BlockTable = {
+    kind: 'mlp',
+    unit: 'F',
+    weights: () => ({
+      ...projection('up', `${layer}.fc1`, 'F', 'D', { bias: true }),
+      ...projection('down', `${layer}.fc2`, 'D', 'F', { bias: true }),
+      ...layerNormWeights('outputNorm', `${layer}.final_layer_norm`),
+    }),
+    form: (config) => ({
+      outputNorm: layerNorm,
+      gated: false,
+      activation: activationOf(config, 'activation_function', 'gelu'),
+      biases: true,
+    }),
+  }
+  return {
+    layers: (config) => countOf(config, `${name}_layers`),
+    blocks:
+      name === 'encoder'
+        ? [attention('attention', 'row', layer, 'self_attn'), mlp]
+        : [
+            attention('attention', 'past', layer, 'self_attn'),
+            attention('crossAttention', 'memory', layer, 'encoder_attn'),
+            mlp,
+          ],
+  }
+}
+
+function attention<Kind extends 'attention' | 'crossAttention'>(
+  kind: Kind,
+  sees: MultiHeadForm['sees'],
+  layer: string,
+  module: string,
+) {
+  return {
+    kind,
+    unit: 'K' as const,
+    weights: (): WeightTable => ({
+      ...projection('q', `${layer}.${module}.q_proj`, '(K E)', 'D', { bias: true }),
+      ...projection('k', `${layer}.${module}.k_proj`, '(K E)', 'D', { bias: true }),
+      ...projection('v', `${layer}.${module}.v_proj`, '(K E)', 'D', { bias: true }),
+      ...projection('o', `${layer}.${module}.out_proj`, 'D', '(K E)', { bias: true }),
+      ...layerNormWeights('outputNorm', `${layer}.${module}_layer_norm`),
+    }),
+    form(config: ModelConfig): MultiHeadForm {
+      const headDim = bartSizes(config).E
+      return { sees, outputNorm: layerNorm, headDim, scale: headDim ** -0.5, biases: true }
+    },
+  }
+}
+
+/** Rows of the table of positions before the first position's. */
+const positionOffset = 2
+
+function bartSizes(config: ModelConfig) {
+  const hidden = countOf(config, 'd_model')
+  const heads = countOf(config, 'encoder_attention_heads')
+  const channels = countOf(config, 'encoder_ffn_dim')
+  // the tables have one letter for both stacks
+  requireValue(config, 'decoder_attention_heads', heads)
+  requireValue(config, 'decoder_ffn_dim', channels)
+  const words = countOf(config, 'vocab_size')
+  return {
+    D: hidden,
+    K: heads,
+    E: headDimOf('encoder_attention_heads', hidden, heads),
+    F: channels,
+    V: countOf(config, 'decoder_vocab_size', words),
+    /** Words of the encoder, where it has embeddings of its own. */
+    W: words,
+    P: countOf(config, 'max_position_embeddings') + positionOffset,
+    /** The one row of `final_logits_bias`. */
+    U: 1,
+  }
+}
+
+/** Names without `model.`, and the shared embeddings under the name of one of the stacks. */
+function bartSpellings(name: string): string[] {
+  const names =
+    name === 'model.shared.weight'
+      ? [name, 'model.encoder.embed_tokens.weight', 'model.decoder.embed_tokens.weight']
+      : [name]
+  return [...names, ...names.map((spelling) => spelling.replace(/^model\./, ''))]
+}
+
+function refuseClassifiers(has: HasTensor): void {
+  for (const name of ['classification_head.dense.weight', 'qa_outputs.weight']) {
+    if (!has(name)) continue
+    throw new UnsupportedModelError(
+      `tensor "${name}": a BART with a classifier is not supported, expected one that generates text (BartForConditionalGeneration)`,
+    )
+  }
+}
+
+const layerNorm: NormForm = { type: 'layer', epsilon: 1e-5 }

@@ -1,0 +1,19 @@
+import { countOf } from '../configValue.ts'
+import { bertLike } from './bert.ts'
+
+/**
+ * RoBERTa, XLM-RoBERTa, CamemBERT: BERT whose positions begin behind the padding id. They count every token, where
+ * transformers skips ids equal to the padding id also in the middle of a row.
+ */
+export const roberta = bertLike(['roberta', 'xlm-roberta', 'camembert'], {
+  prefix: 'roberta.',
+  positionOffset: (config) => (config['pad_token_id'] === 0 ? 0 : countOf(config, 'pad_token_id', 1)) + 1,
+  maskedHead: {
+    dense: 'lm_head.dense',
+    norm: 'lm_head.layer_norm',
+    decoder: 'lm_head.decoder.weight',
+    bias: 'lm_head.bias',
+  },
+  maskedActivation: () => 'gelu',
+  rowClassifier: { dense: 'classifier.dense', output: 'classifier.out_proj' },
+})

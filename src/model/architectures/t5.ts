@@ -1,0 +1,151 @@
+import { UnsupportedModelError } from '../../errors.ts'
+import type { ModelConfig, WeightTable } from '../../types.ts'
+import type { Architecture, BlockTable, HasTensor } from '../architecture.ts'
+import { choiceOf, countOf, flagOf, numberOf } from '../configValue.ts'
+import type { Activation, MultiHeadForm, NormForm, PositionBiasForm } from '../forms.ts'
+import { projection } from '../weightTable.ts'
+
+/**
+ * T5, its version 1.1 and Flan-T5: RMS norms without bias, scores without scale but with a position bias that layer 0 of each
+ * stack stores for all, a plain or a gated mlp.
+ */
+export const t5: Architecture = {
+  modelTypes: ['t5'],
+  family: 'encoderDecoder',
+  spellings: (name) => (name === 'shared.weight' ? ['encoder.embed_tokens.weight', 'decoder.embed_tokens.weight'] : []),
+  sizes,
+  stacks: {
+    encoder: {
+      layers: (config) => countOf(config, 'num_layers'),
+      blocks: [
+        attention('attention', 'row', 'encoder.block.{layer}.layer.0', 'SelfAttention'),
+        mlp('encoder.block.{layer}.layer.1'),
+      ],
+      finalNorm: normOf,
+      positionBias: (config) => positionBias(config, true),
+    },
+    decoder: {
+      layers: (config) => countOf(config, 'num_decoder_layers', countOf(config, 'num_layers')),
+      blocks: [
+        attention('attention', 'past', 'decoder.block.{layer}.layer.0', 'SelfAttention'),
+        attention('crossAttention', 'memory', 'decoder.block.{layer}.layer.1', 'EncDecAttention'),
+        mlp('decoder.block.{layer}.layer.2'),
+      ],
+      positionBias: (config) => positionBias(config, false),
+    },
+  },
+  outer(_, has) {
+    refuseClassifiers(has)
+    const bias = 'block.0.layer.0.SelfAttention.relative_attention_bias.weight'
+    return {
+      embedTokens: ['shared.weight', 'V D'],
+      'encoder.positionBias': [`encoder.${bias}`, 'R K'],
+      'encoder.finalNorm': ['encoder.final_layer_norm.weight', 'D'],
+      'decoder.positionBias': [`decoder.${bias}`, 'R K'],
+      finalNorm: ['decoder.final_layer_norm.weight', 'D'],
+      ...(has('lm_head.weight') && { lmHead: ['lm_head.weight', 'V D'] as const }),
+    }
+  },
+  embedding: () => ({}),
+  head(config, outer) {
+    // transformers 5 says it outright; before, a tied head meant it
+    const isScaled = flagOf(config, 'scale_decoder_outputs', flagOf(config, 'tie_word_embeddings', true))
+    return {
+      norm: normOf(config),
+      ...(isScaled && { scale: countOf(config, 'd_model') ** -0.5 }),
+      weight: 'lmHead' in outer ? 'lmHead' : 'embedTokens',
+    }
+  },
+}
+
+/** Every value of `feed_forward_proj` we compute. `gated-gelu` is, for history's sake, the tanh form. */
+const feedForwards: Readonly<Record<string, { readonly gated: boolean; readonly activation: Activation }>> = {
+  relu: { gated: false, activation: 'relu' },
+  gelu: { gated: false, activation: 'gelu' },
+  gelu_new: { gated: false, activation: 'geluTanh' },
+  silu: { gated: false, activation: 'silu' },
+  'gated-relu': { gated: true, activation: 'relu' },
+  'gated-gelu': { gated: true, activation: 'geluTanh' },
+  'gated-gelu_new': { gated: true, activation: 'geluTanh' },
+  'gated-silu': { gated: true, activation: 'silu' },
+}
+
+const feedForwardOf = (config: ModelConfig) =>
+  feedForwards[choiceOf(config, 'feed_forward_proj', Object.keys(feedForwards), 'relu')]!
+
+function attention<Kind extends 'attention' | 'crossAttention'>(
+  kind: Kind,
+  sees: MultiHeadForm['sees'],
+  layer: string,
+  module: string,
+) {
+  return {
+    kind,
+    unit: 'K' as const,
+    weights: (): WeightTable => ({
+      norm: [`${layer}.layer_norm.weight`, 'D'],
+      ...projection('q', `${layer}.${module}.q`, '(K E)', 'D'),
+      ...projection('k', `${layer}.${module}.k`, '(K E)', 'D'),
+      ...projection('v', `${layer}.${module}.v`, '(K E)', 'D'),
+      ...projection('o', `${layer}.${module}.o`, 'D', '(K E)'),
+    }),
+    form: (config: ModelConfig): MultiHeadForm => ({
+      sees,
+      norm: normOf(config),
+      headDim: sizes(config)['E']!,
+      scale: 1,
+      biases: false,
+      ...(sees !== 'memory' && { positionBias: { heads: sizes(config)['K']! } }),
+    }),
+  }
+}
+
+function mlp(layer: string): BlockTable {
+  return {
+    kind: 'mlp',
+    unit: 'F',
+    weights: (config) => ({
+      norm: [`${layer}.layer_norm.weight`, 'D'],
+      ...(feedForwardOf(config).gated
+        ? {
+            ...projection('gate', `${layer}.DenseReluDense.wi_0`, 'F', 'D'),
+            ...projection('up', `${layer}.DenseReluDense.wi_1`, 'F', 'D'),
+          }
+        : projection('up', `${layer}.DenseReluDense.wi`, 'F', 'D')),
+      ...projection('down', `${layer}.DenseReluDense.wo`, 'D', 'F'),
+    }),
+    form: (config) => ({ norm: normOf(config), ...feedForwardOf(config), biases: false }),
+  }
+}
+
+function sizes(config: ModelConfig) {
+  return {
+    D: countOf(config, 'd_model'),
+    K: countOf(config, 'num_heads'),
+    E: countOf(config, 'd_kv'),
+    F: countOf(config, 'd_ff'),
+    V: countOf(config, 'vocab_size'),
+    R: countOf(config, 'relative_attention_num_buckets', 32),
+  }
+}
+
+function positionBias(config: ModelConfig, bothDirections: boolean): PositionBiasForm {
+  return {
+    buckets: sizes(config).R,
+    maxDistance: countOf(config, 'relative_attention_max_distance', 128),
+    bothDirections,
+  }
+}
+
+function refuseClassifiers(has: HasTensor): void {
+  for (const name of ['classification_head.dense.weight', 'classifier.weight', 'qa_outputs.weight']) {
+    if (!has(name)) continue
+    throw new UnsupportedModelError(
+      `tensor "${name}": a T5 with a classifier is not supported, expected one that generates text (T5ForConditionalGeneration)`,
+    )
+  }
+}
+
+function normOf(config: ModelConfig): NormForm {
+  return { type: 'rms', epsilon: numberOf(config, 'layer_norm_epsilon', 1e-6) }
+}
