@@ -38,6 +38,18 @@ export interface Snapshot {
  * a model, `CalibrationError` for a data set, with the cure.
  */
 export async function downloadSnapshot(request: SnapshotRequest): Promise<Snapshot> {
+  const snapshot = await findSnapshot(request)
+  if ('missing' in snapshot) throw snapshot.missing
+  return snapshot
+}
+
+/** A revision that is not on the hub, or not in the cache where the cache must do, and the error that says so. */
+export interface MissingSnapshot {
+  readonly missing: ToolkitError
+}
+
+/** `downloadSnapshot` for a revision that may not exist. */
+export async function findSnapshot(request: SnapshotRequest): Promise<Snapshot | MissingSnapshot> {
   const { repository, revision } = request
   if (!/^[\w][\w./-]*$/.test(revision) || revision.includes('..')) {
     throw failure(request, `revision ${JSON.stringify(revision)} is none, expected a branch, a tag or a commit`)
@@ -58,6 +70,7 @@ export async function downloadSnapshot(request: SnapshotRequest): Promise<Snapsh
     commit = await commitOf(request, access)
     entries = await listEntries(request, access, commit)
   } catch (cause) {
+    if (isNotFound(cause)) return { missing: explained(request, cause) as ToolkitError }
     if (!isUnreachable(cause)) throw explained(request, cause)
     return cachedSnapshot(
       request,
@@ -263,14 +276,15 @@ async function cachedSnapshot(
   why: string,
   cure: string,
   cause?: unknown,
-): Promise<Snapshot> {
+): Promise<Snapshot | MissingSnapshot> {
   const cached = await findCached(request, folder)
   if (cached !== undefined) return cached
-  throw failure(
+  const missing = failure(
     request,
     `${why}, and the cache ${dirname(folder)} does not have revision ${request.revision} whole; ${cure}, or name a local ${request.repository.type === 'model' ? 'folder' : 'file'}`,
     cause,
   )
+  return { missing }
 }
 
 /** The wanted files of the revision, if the cache has them all. */
@@ -303,6 +317,10 @@ function hasAllParts(paths: readonly string[]): boolean {
   })
 }
 
+function isNotFound(cause: unknown): boolean {
+  return cause instanceof hubLibrary.HubApiError && cause.statusCode === 404
+}
+
 function isUnreachable(cause: unknown): boolean {
   return cause instanceof TypeError && cause.message === 'fetch failed'
 }
@@ -320,7 +338,7 @@ function explained(request: SnapshotRequest, cause: unknown): unknown {
   const { repository, revision } = request
   const status = cause instanceof hubLibrary.HubApiError ? cause.statusCode : undefined
   const kind = repository.type === 'model' ? 'model' : 'data set'
-  if (status === 404) {
+  if (isNotFound(cause)) {
     return failure(
       request,
       `the hub has no such ${kind} at revision "${revision}" (404); check the name and the revision`,
