@@ -43,9 +43,9 @@ export async function readTexts(source: string, options: TextOptions = {}): Prom
 }
 
 async function readEmbedded(source: string): Promise<Texts | undefined> {
-  const split = { embedded: 'train', 'embedded:train': 'train', 'embedded:test': 'test' }[source] as 'train' | 'test'
-  if (split === undefined) return undefined
-  const { name, path } = embeddedTexts[split]
+  const match = /^embedded(?::(train|test))?$/.exec(source)
+  if (match === null) return undefined
+  const { name, path } = embeddedTexts[match[1] === 'test' ? 'test' : 'train']
   return { name, texts: paragraphsOf(path, await readFile(path)) }
 }
 
