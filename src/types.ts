@@ -132,14 +132,34 @@ export interface TokenLossOptions {
   readonly onLosses?: ((plan: number, losses: Float64Array) => void) | undefined
 }
 
+export interface HiddenDistanceOptions {
+  /** 1 - cos(h, h'), or the mean over the width of (h - h')². */
+  readonly measure: 'cosine' | 'meanSquared'
+  readonly signal?: AbortSignal | undefined
+  /** Called for each plan as soon as its distances are complete, before the promise resolves. */
+  readonly onLosses?: ((plan: number, distances: Float64Array) => void) | undefined
+}
+
 /** Runs plans of one model. Methods and objectives get one handed in. */
 export interface Engine {
   /**
-   * For each plan the loss of each row: nats summed over its T-1 predicted tokens. Sums are float64, each token's loss is
-   * float32. Rejects with an `AbortError` when the signal fires.
+   * For each plan the loss of each row: nats summed over what it predicts (T-1 tokens where the rows have no `targets`). Sums
+   * are float64, each token's loss is float32. Rejects with an `AbortError` when the signal fires, with `UnsupportedModelError`
+   * for a model without a head.
    */
   tokenLosses(rows: TokenRows, plans: readonly PruningPlan[], options?: TokenLossOptions): Promise<Float64Array[]>
-  /** Logits of every position, (B·T,V) row-major; for checks on small inputs. */
+  /**
+   * For each plan the distance of each row's final hidden states (the decoder's, where there is one) from the dense model's:
+   * the mean over the tokens that are not padding, in float64. Abortable as `tokenLosses`.
+   */
+  hiddenDistances(
+    rows: TokenRows,
+    plans: readonly PruningPlan[],
+    options: HiddenDistanceOptions,
+  ): Promise<Float64Array[]>
+  /** Final hidden states before the head, (B·T,D) row-major, padding included; for embeddings and checks on small inputs. */
+  hiddenStates(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
+  /** Logits of every position, or one row of classes for each row, row-major: (B·T,V) or (B,C); for checks on small inputs. */
   logits(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
   /** The first part of the dense model with a non-finite output: a block id or `embedding`; undefined when all are finite. */
   firstNonFinite(rows: TokenRows): Promise<string | undefined>

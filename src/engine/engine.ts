@@ -80,6 +80,13 @@ export function openEngine(model: Model, { threads }: EngineOptions = {}): Engin
         rows,
         options,
       ),
+    hiddenDistances: (rows, plans, options) =>
+      send(
+        (call, number) => ({ type: 'hiddenDistances', call, rows: number, plans, measure: options.measure }),
+        rows,
+        options,
+      ),
+    hiddenStates: (rows, plan) => send((call, number) => ({ type: 'hiddenStates', call, rows: number, plan }), rows),
     logits: (rows, plan) => send((call, number) => ({ type: 'logits', call, rows: number, plan }), rows),
     firstNonFinite: (rows) => send((call, number) => ({ type: 'firstNonFinite', call, rows: number }), rows),
     async close() {

@@ -4,10 +4,11 @@ import type { AttentionKernel } from '../graph/attention.ts'
 import type { Graph } from '../graph/graph.ts'
 import { programOf, type Stage } from '../graph/program.ts'
 import type { Model } from '../model/model.ts'
-import { unitOf } from '../model/plan.ts'
+import { emptyPlan, unitOf } from '../model/plan.ts'
 import type { Engine, PruningPlan, TokenRows, WeightTable } from '../types.ts'
 import { type Batch, type Chunk, chunksOf, type Tensors } from './batches.ts'
 import { environmentCache } from './environment.ts'
+import { distancesOfRows } from './hiddenDistance.ts'
 import { predictionsOf, statesAt } from './predictions.ts'
 import { cpuSessions } from './sessions.ts'
 import { createTrunk, type Trunk, visitDepthFirst } from './visit.ts'
@@ -33,6 +34,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   const environment = environmentCache()
   const width = model.sizes['D']!
   let trunk: { rows: TokenRows; start: number; trunk: Trunk<State> } | undefined
+  let reference: { rows: TokenRows; start: number; hidden: readonly Float32Array[] } | undefined
 
   /** Runs a graph on the tensors `given` under its own names for them. */
   async function run(graph: Graph, table: WeightTable, given: Tensors, shape: readonly number[], cut?: Cut) {
@@ -106,6 +108,11 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   /** Nats of each row of the batch. */
   async function lossesOfBatch(rows: TokenRows, batch: Batch, hidden: ort.Tensor, ignored: number | undefined) {
     const predicting = rows.decoder ?? rows
+    if (predicting.targets === undefined && model.architecture.family !== 'decoder') {
+      throw new EngineError(
+        `${model.id}: the rows say nothing to predict, expected targets: this model predicts no next token`,
+      )
+    }
     const { positions, targets } = predictionsOf(predicting, batch.first, batch.rows)
     // only what predicts something goes through the widest product of the model
     const states = statesAt(hidden.data as Float32Array, width, positions)
@@ -127,8 +134,24 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     return sums
   }
 
+  /** Final hidden states of the dense model, one array a micro-batch. */
+  async function denseHidden(rows: TokenRows, chunk: Chunk, signal: AbortSignal | undefined) {
+    if (reference?.rows !== rows || reference.start !== chunk.start) {
+      await walk(rows, chunk, [emptyPlan], signal, async (_, state) => {
+        const hidden = state.map((tensors) => tensors['hidden']!.data as Float32Array)
+        reference = { rows, start: chunk.start, hidden }
+      })
+    }
+    return reference!.hidden
+  }
+
   function chunks(rows: TokenRows): Chunk[] {
     if (rows.rows === 0) throw new EngineError('no rows to evaluate; expected at least one')
+    if (rows.decoder === undefined && program.stages.some(({ ids }) => ids === 'decoderIds')) {
+      throw new EngineError(
+        `${model.id}: the rows have no tokens for the decoder, expected source and target of each row`,
+      )
+    }
     return chunksOf(rows, program, width)
   }
 
@@ -147,6 +170,34 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
         })
       }
       return losses
+    },
+
+    async hiddenDistances(rows, plans, { measure, onLosses, signal }) {
+      const distances = plans.map(() => new Float64Array(rows.rows))
+      for (const chunk of chunks(rows)) {
+        const dense = await denseHidden(rows, chunk, signal)
+        await walk(rows, chunk, plans, signal, async (arrived, state) => {
+          let end = chunk.start
+          for (const [i, batch] of chunk.batches.entries()) {
+            const hidden = state[i]!['hidden']!.data as Float32Array
+            const values = distancesOfRows(measure, rows.decoder ?? rows, batch, width, dense[i]!, hidden)
+            for (const plan of arrived) distances[plan]!.set(values, batch.first)
+            end = batch.first + batch.rows
+          }
+          if (end === rows.rows) for (const plan of arrived) onLosses?.(plan, distances[plan]!)
+        })
+      }
+      return distances
+    },
+
+    async hiddenStates(rows, plan) {
+      const parts: Float32Array[] = []
+      for (const chunk of chunks(rows)) {
+        await walk(rows, chunk, [plan], undefined, async (_, state) => {
+          for (const { hidden } of state) parts.push(hidden!.data as Float32Array)
+        })
+      }
+      return concatenated(parts)
     },
 
     async logits(rows, plan) {

@@ -1,4 +1,4 @@
-import type { PruningPlan, TokenRows } from '../types.ts'
+import type { HiddenDistanceOptions, PruningPlan, TokenRows } from '../types.ts'
 
 /** What the engine and its worker thread say to each other. */
 export interface WorkerData {
@@ -19,6 +19,14 @@ export type EngineRequest =
       readonly plans: readonly PruningPlan[]
       readonly ignored: number | undefined
     }
+  | {
+      readonly type: 'hiddenDistances'
+      readonly call: number
+      readonly rows: number
+      readonly plans: readonly PruningPlan[]
+      readonly measure: HiddenDistanceOptions['measure']
+    }
+  | { readonly type: 'hiddenStates'; readonly call: number; readonly rows: number; readonly plan: PruningPlan }
   | { readonly type: 'logits'; readonly call: number; readonly rows: number; readonly plan: PruningPlan }
   | { readonly type: 'firstNonFinite'; readonly call: number; readonly rows: number }
 

@@ -44,6 +44,14 @@ function resultOf(
         signal: flagSignal(request.call),
         onLosses: (plan, losses) => respond({ type: 'losses', call: request.call, plan, losses }),
       })
+    case 'hiddenDistances':
+      return engine.hiddenDistances(input, request.plans, {
+        measure: request.measure,
+        signal: flagSignal(request.call),
+        onLosses: (plan, losses) => respond({ type: 'losses', call: request.call, plan, losses }),
+      })
+    case 'hiddenStates':
+      return engine.hiddenStates(input, request.plan)
     case 'logits':
       return engine.logits(input, request.plan)
     case 'firstNonFinite':
