@@ -2,19 +2,18 @@ import { join } from 'node:path'
 import { CheckpointError, UnsupportedModelError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
 import { publishFolder } from '../format/atomicFolder.ts'
-import { bytesPerElement, isSafetensorsType, type SafetensorsType } from '../format/safetensors/dtypes.ts'
+import { isSafetensorsType, type SafetensorsType } from '../format/safetensors/dtypes.ts'
 import { type TensorSource, writeSafetensors } from '../format/safetensors/write.ts'
-import type { Sizes } from '../model/architecture.ts'
-import { keptRuns, shapeOf, sliceTensor } from '../model/axes.ts'
+import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
-import { checkPlan } from '../model/plan.ts'
-import type { Block, BlockKind, ModelConfig, PruningPlan, StackName, TensorInfo, WeightStore } from '../types.ts'
+import { emptyPlan } from '../model/plan.ts'
+import type { Block, BlockKind, ModelConfig, PruningPlan, StackName, WeightStore, WeightTable } from '../types.ts'
 import { type CustomLayer, customConfig } from './customConfig.ts'
-import { type ExportForm, type Layout, layoutOf } from './layout.ts'
+import { type ExportForm, type Layout, layoutOf, type NewLayer } from './layout.ts'
 import { type MeasuredPerplexity, modelCard } from './modelCard.ts'
 import { remoteCode, remoteFamilies, remoteFamilyOf, remoteModule } from './remoteCode.ts'
 import { stockConfig } from './stockConfig.ts'
-import { type UniformWidths, uniformWidths, unitOf, widthsOf } from './widths.ts'
+import { type UniformWidths, uniformWidths, widthsOf } from './widths.ts'
 
 export interface HuggingFaceExportOptions {
   /** Hub id of the dense model, for the card. */
@@ -60,10 +59,8 @@ export async function exportHuggingFace(
   directory: string,
   options: HuggingFaceExportOptions = {},
 ): Promise<HuggingFaceExport> {
-  const pruned = describeExport(model, plan)
-  const { layout, form, tensors, parameters } = pruned
-  const code = pruned.remoteFamily === undefined ? undefined : remoteCode(pruned.remoteFamily)
-  const kept = new Set(pruned.blocks.map(({ block }) => block.id))
+  const { form, layout, config, remote, tensors, pruned } = describeExport(model, plan)
+  const units = new Map(pruned.blocks.map((block) => [block.id, block.units]))
   const card = modelCard({
     modelId: model.id,
     baseModel: options.baseModel,
@@ -72,10 +69,10 @@ export async function exportHuggingFace(
     measured: options.measured,
     form,
     layers: { dense: layersOf(model), pruned: Object.values(layout.stacks).flat().length },
-    parameters: { dense: model.parameters, pruned: parameters },
-    removed: model.blocks.filter((block) => !kept.has(block.id)),
-    narrowed: pruned.blocks
-      .map(({ block, kept: units }) => ({ block, removedUnits: block.units - units.length }))
+    parameters: { dense: model.parameters, pruned: pruned.parameters },
+    removed: model.blocks.filter((block) => !units.has(block.id)),
+    narrowed: model.blocks
+      .map((block) => ({ block, removedUnits: block.units - (units.get(block.id) ?? block.units) }))
       .filter(({ removedUnits }) => removedUnits > 0),
   })
   await publishFolder(
@@ -88,64 +85,41 @@ export async function exportHuggingFace(
         signal,
       })
       for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
-      if (code !== undefined) await writeFileAtomic(join(folder, `${remoteModule}.py`), code)
+      if (remote !== undefined) await writeFileAtomic(join(folder, `${remoteModule}.py`), remoteCode(remote))
       await writeFileAtomic(join(folder, 'README.md'), card)
-      await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(pruned.config, undefined, 2)}\n`)
+      await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`)
     },
     { replace: options.replace ?? false, signal: options.signal },
   )
-  return { form, layout, parameters }
+  return { form, layout, parameters: pruned.parameters }
 }
 
-/** A block that stays: its place among the new layers, and its units that stay. */
-interface PlacedBlock {
-  readonly block: Block
-  readonly newLayer: number
-  readonly kept: readonly number[]
-}
-
-/** Everything of an export but the writing; reads no weights. */
+/** Everything of an export but the writing; reads no weights. Throws as `exportHuggingFace` does. */
 export function describeExport(model: Model, plan: PruningPlan) {
-  checkPlan(model, plan)
-  const layout = layoutOf(model, plan)
-  const widths = widthsOf(model, plan)
-  const uniform = uniformWidths(model, widths)
-  const blocks: PlacedBlock[] = []
-  for (const [stack, layers] of Object.entries(layout.stacks)) {
-    for (const [newLayer, members] of layers.entries()) {
-      for (const [kind, layer] of Object.entries(members)) {
-        const block = blockAt(model, stack as StackName, layer, kind as BlockKind)
-        blocks.push({ block, newLayer, kept: widths.get(block.id) ?? [] })
-      }
-    }
+  const pruned = applyPlan(model, plan)
+  const layout = layoutOf(pruned, emptyPlan)
+  const widths = uniformWidths(pruned, widthsOf(pruned, emptyPlan))
+  const tensors = tensorsOf(pruned, layout)
+  const isStock = layout.form !== 'custom' && widths.isUniform && stockHeadsLoad(model, widths)
+  if (isStock) {
+    const config = withStoredType(stockConfig(model, layout, widths), tensors)
+    return { form: layout.form, layout, config, tensors, pruned, remote: undefined }
   }
-  const isStock = layout.form !== 'custom' && uniform.isUniform && stockHeadsLoad(model, uniform)
-  const tensors = tensorsOf(model, blocks)
-  const config = withStoredType(
-    isStock
-      ? stockConfig(model.architecture, model.config, layout, uniform)
-      : stockConfig(model.architecture, model.config, layout, { K: undefined, F: undefined }),
-    tensors,
-  )
-  const form: ExportForm = isStock ? layout.form : 'custom'
-  const parameters = tensors.reduce((total, { shape }) => total + shape.reduce((count, size) => count * size, 1), 0)
-  if (isStock) return { form, layout, blocks, tensors, config, parameters, remoteFamily: undefined }
-
-  const family = remoteFamilyOf(model.config['model_type'])
-  if (family === undefined) {
+  const remote = remoteFamilyOf(model.config['model_type'])
+  if (remote === undefined) {
     throw new UnsupportedModelError(
-      `export: the blocks left of ${model.id} fit no stock layer, and there is no remote code for model_type ` +
+      `export: the blocks left of ${model.id} fit no stock layers, and there is no remote code for model_type ` +
         `"${model.config['model_type']}", expected one of ${Object.keys(remoteFamilies).join(', ')}; remove whole layers, or export to ONNX`,
     )
   }
-  const custom = customConfig(explicitHeadDim(config, model.sizes), family, customLayers(model.sizes, layout, blocks))
-  return { form, layout, blocks, tensors, config: custom, parameters, remoteFamily: family }
-}
-
-function blockAt(model: Model, stack: StackName, layer: number, kind: BlockKind): Block {
-  const found = model.blocks.find((block) => block.stack === stack && block.layer === layer && block.kind === kind)
-  if (found === undefined) throw new RangeError(`${stack}.${layer}.${kind}: no such block in ${model.id}`)
-  return found
+  const stock = stockConfig(model, layout, { K: undefined, F: undefined })
+  const config = customConfig(
+    // heads differ from layer to layer, so nobody may guess it as hidden size / heads
+    withStoredType({ ...stock, head_dim: model.sizes['E'] }, tensors),
+    remote,
+    customLayers(pruned, layout.stacks.decoder ?? []),
+  )
+  return { form: 'custom' as ExportForm, layout, config, tensors, pruned, remote }
 }
 
 /** transformers' own config class may refuse a number of heads, see `RemoteFamily`. */
@@ -155,83 +129,60 @@ function stockHeadsLoad(model: Model, widths: UniformWidths): boolean {
   return model.sizes['D']! % (widths.K * model.sizes['G']!) === 0
 }
 
-function explicitHeadDim(config: ModelConfig, sizes: Sizes): ModelConfig {
-  return { ...config, head_dim: sizes['E'] }
-}
-
-function customLayers(sizes: Sizes, layout: Layout, blocks: readonly PlacedBlock[]): CustomLayer[] {
-  return (layout.stacks.decoder ?? []).map((layer, index) => {
-    const widthOf = (kind: BlockKind) =>
-      blocks.find(({ block, newLayer }) => newLayer === index && block.kind === kind)?.kept.length
-    const heads = widthOf('attention')
-    const channels = widthOf('mlp')
+/** What each new layer has, and its widths where they are not those of the config. */
+function customLayers(pruned: Model, layers: readonly NewLayer[]): CustomLayer[] {
+  const { K, F, G = 1 } = pruned.sizes
+  return layers.map(({ attention, mlp }) => {
+    const heads = attention === undefined ? K : blockAt(pruned, 'decoder', 'attention', attention).units
+    const channels = mlp === undefined ? F : blockAt(pruned, 'decoder', 'mlp', mlp).units
     return {
-      attention: layer.attention !== undefined,
-      mlp: layer.mlp !== undefined,
-      ...(layer.attention !== undefined && { attention_from_layer: layer.attention }),
-      ...(layer.mlp !== undefined && { mlp_from_layer: layer.mlp }),
-      ...(heads !== undefined &&
-        heads !== sizes['K'] && { num_attention_heads: heads * sizes['G']!, num_key_value_heads: heads }),
-      ...(channels !== undefined && channels !== sizes['F'] && { intermediate_size: channels }),
+      attention: attention !== undefined,
+      mlp: mlp !== undefined,
+      ...(attention !== undefined && { attention_from_layer: attention }),
+      ...(mlp !== undefined && { mlp_from_layer: mlp }),
+      ...(heads !== undefined && heads !== K && { num_attention_heads: heads * G, num_key_value_heads: heads }),
+      ...(channels !== undefined && channels !== F && { intermediate_size: channels }),
     }
   })
 }
 
-/** The outer weights under their own names and the blocks' under their new layer numbers, cut to the units that stay. */
-function tensorsOf(model: Model, blocks: readonly PlacedBlock[]): TensorSource[] {
+function blockAt(model: Model, stack: StackName, kind: BlockKind, layer: number): Block {
+  const found = model.blocks.find((block) => block.stack === stack && block.kind === kind && block.layer === layer)
+  if (found === undefined) throw new RangeError(`${stack}.${layer}.${kind}: no such block in ${model.id}`)
+  return found
+}
+
+/** Every tensor once, under the names the architecture's table gives it, whatever the spelling of the checkpoint. */
+function tensorsOf(pruned: Model, layout: Layout): TensorSource[] {
+  const { architecture, config, weights } = pruned
   const sources = new Map<string, TensorSource>()
-  for (const [name] of Object.values(model.outer)) sources.set(name, wholeTensor(model.weights, name, name))
-  for (const { block, newLayer, kept } of blocks) {
-    const unit = unitOf(model, block)
-    const sizes = { ...model.sizes, [unit]: block.units }
-    const names = model.architecture.stacks[block.stack]?.blocks
-      .find(({ kind }) => kind === block.kind)
-      ?.weights(model.config)
-    for (const [role, [name, axes]] of Object.entries(block.weights)) {
-      const newName = names?.[role]?.[0].replace('{layer}', `${newLayer}`)
-      if (newName === undefined) throw new RangeError(`${block.id}: the architecture has no name for ${role}`)
-      const source = wholeTensor(model.weights, name, newName)
-      sources.set(newName, kept.length === block.units ? source : cutTensor(source, axes, sizes, unit, kept))
+  const add = (table: WeightTable, names: WeightTable | undefined, layer: number) => {
+    for (const [role, [stored]] of Object.entries(table)) {
+      const name = names?.[role]?.[0].replace('{layer}', `${layer}`)
+      if (name === undefined) throw new RangeError(`${pruned.id}: the architecture has no name for the role ${role}`)
+      sources.set(name, sourceOf(weights, stored, name))
+    }
+  }
+  const has = (name: string) => [name, ...(architecture.spellings?.(name) ?? [])].some((s) => weights.tensors.has(s))
+  add(pruned.outer, architecture.outer(config, has), 0)
+  for (const [stack, layers] of Object.entries(layout.stacks) as [StackName, readonly NewLayer[]][]) {
+    for (const [newLayer, members] of layers.entries()) {
+      for (const [kind, layer] of Object.entries(members) as [BlockKind, number][]) {
+        const table = architecture.stacks[stack]?.blocks.find((block) => block.kind === kind)
+        add(blockAt(pruned, stack, kind, layer).weights, table?.weights(config), newLayer)
+      }
     }
   }
   return [...sources.values()]
 }
 
 /** The stored bytes, or the float32 values where safetensors does not have the stored type. */
-function wholeTensor(weights: WeightStore, name: string, newName: string): TensorSource {
-  const { type, shape } = infoOf(weights, name)
-  if (isSafetensorsType(type)) return { name: newName, type, shape, data: () => weights.readBytes(name) }
-  return {
-    name: newName,
-    type: 'F32',
-    shape,
-    async data() {
-      return new Uint8Array((await weights.read(name)).buffer)
-    },
-  }
-}
-
-function infoOf(weights: WeightStore, name: string): TensorInfo {
-  const info = weights.tensors.get(name)
-  if (info === undefined) throw new CheckpointError(`tensor "${name}" is missing; is config.json from another model?`)
-  return info
-}
-
-function cutTensor(
-  source: TensorSource,
-  axes: string,
-  sizes: Sizes,
-  unit: 'K' | 'F',
-  kept: readonly number[],
-): TensorSource {
-  const runs = keptRuns(axes, sizes, unit, kept)
-  return {
-    ...source,
-    shape: shapeOf(axes, { ...sizes, [unit]: kept.length }),
-    async data() {
-      return sliceTensor(await source.data(), bytesPerElement[source.type], source.shape, runs)
-    },
-  }
+function sourceOf(weights: WeightStore, stored: string, name: string): TensorSource {
+  const info = weights.tensors.get(stored)
+  if (info === undefined) throw new CheckpointError(`tensor "${stored}" is missing; is config.json from another model?`)
+  const { type, shape } = info
+  if (isSafetensorsType(type)) return { name, type, shape, data: () => weights.readBytes(stored) }
+  return { name, type: 'F32', shape, data: async () => new Uint8Array((await weights.read(stored)).buffer) }
 }
 
 /** Names of `config.json` for the stored types it can say. */

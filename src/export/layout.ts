@@ -1,3 +1,4 @@
+import type { StackTable } from '../model/architecture.ts'
 import type { Model } from '../model/model.ts'
 import type { Block, BlockKind, PruningPlan, StackName } from '../types.ts'
 
@@ -22,21 +23,18 @@ export interface Layout {
   readonly stacks: Readonly<Partial<Record<StackName, readonly NewLayer[]>>>
 }
 
-/** How the blocks that `plan` keeps are packed into layers; widths have no say in it. */
+/** How the blocks that `plan` keeps are packed into layers; widths have no say in it, but a block without units is gone. */
 export function layoutOf(model: Model, plan: PruningPlan): Layout {
   const removed = new Set(plan.blocks)
-  const kept = model.blocks.filter((block) => !removed.has(block.id))
+  const kept = model.blocks.filter(({ id, units }) => !removed.has(id) && plan.units[id]?.length !== units)
   const stacks: Partial<Record<StackName, readonly NewLayer[]>> = {}
   const forms: ExportForm[] = []
-  for (const [stack, table] of Object.entries(model.architecture.stacks)) {
+  for (const [stack, table] of Object.entries(model.architecture.stacks) as [StackName, StackTable][]) {
     const kinds = table.blocks.map((block) => block.kind)
-    const layers = packLayers(
-      kept.filter((block) => block.stack === stack),
-      kinds,
-      sharesWeights(model.blocks.filter((block) => block.stack === stack)),
-    )
-    stacks[stack as StackName] = layers
-    forms.push(formOf(layers, kinds))
+    const blocks = kept.filter((block) => block.stack === stack)
+    const layers = packLayers(blocks, kinds, hasParallelBranches(model, table))
+    stacks[stack] = layers
+    forms.push(leavesNorms(model, table, blocks) ? 'custom' : formOf(layers, kinds))
   }
   const needed = (form: ExportForm) => forms.includes(form)
   return { form: needed('custom') ? 'custom' : needed('repacked') ? 'repacked' : 'whole', stacks }
@@ -45,13 +43,14 @@ export function layoutOf(model: Model, plan: PruningPlan): Layout {
 /**
  * Blocks in forward order → the fewest layers. A block joins the open layer when its kind comes later in a layer than
  * those already there: every pair that may join is adjacent and no block is in two of them, so taking each is optimal.
+ * Parallel branches read the same input, so only those of one layer may join.
  */
-function packLayers(blocks: readonly Block[], kinds: readonly BlockKind[], tied: boolean): NewLayer[] {
+function packLayers(blocks: readonly Block[], kinds: readonly BlockKind[], isParallel: boolean): NewLayer[] {
   const layers: Partial<Record<BlockKind, number>>[] = []
   let open: { position: number; layer: number } | undefined
   for (const block of blocks) {
     const position = kinds.indexOf(block.kind)
-    const joins = open !== undefined && position > open.position && (!tied || block.layer === open.layer)
+    const joins = open !== undefined && position > open.position && (!isParallel || block.layer === open.layer)
     const target = joins ? layers.at(-1)! : {}
     if (!joins) layers.push(target)
     target[block.kind] = block.layer
@@ -60,10 +59,17 @@ function packLayers(blocks: readonly Block[], kinds: readonly BlockKind[], tied:
   return layers
 }
 
-/** Whether blocks of one layer read a common tensor (a norm before parallel branches): they cannot be parted. */
-function sharesWeights(blocks: readonly Block[]): boolean {
-  const names = blocks.flatMap((block) => Object.values(block.weights).map(([name]) => name))
-  return new Set(names).size < names.length
+function hasParallelBranches({ config }: Model, table: StackTable): boolean {
+  return table.blocks.some(({ form }) => {
+    const first = form(config, 0)
+    return 'parallel' in first && first.parallel === true
+  })
+}
+
+/** Whether a block that is gone leaves the norm of its output in the stream (BERT), which no stock layer can say. */
+function leavesNorms({ config }: Model, table: StackTable, kept: readonly Block[]): boolean {
+  const normed = table.blocks.filter(({ form }) => 'outputNorm' in form(config, 0)).length
+  return kept.length < table.layers(config) * table.blocks.length && normed > 0
 }
 
 function formOf(layers: readonly NewLayer[], kinds: readonly BlockKind[]): ExportForm {

@@ -6,11 +6,12 @@ interface RemoteFamily {
   readonly headsDivideHidden: boolean
 }
 
-/** Families that can be exported with single branches left out, by `model_type`. transformers 5.23. */
-export const remoteFamilies: Readonly<Record<'llama' | 'mistral' | 'qwen2', RemoteFamily>> = {
+/** Families that can be exported with single branches left out, by `model_type`. Checked with transformers 4.57 and 5.23. */
+export const remoteFamilies: Readonly<Record<'llama' | 'mistral' | 'qwen2' | 'qwen3', RemoteFamily>> = {
   llama: { prefix: 'Llama', headsDivideHidden: true },
   mistral: { prefix: 'Mistral', headsDivideHidden: false },
   qwen2: { prefix: 'Qwen2', headsDivideHidden: false },
+  qwen3: { prefix: 'Qwen3', headsDivideHidden: false },
 }
 
 export type RemoteFamilyName = keyof typeof remoteFamilies

@@ -1,18 +1,30 @@
 import { isDeepStrictEqual } from 'node:util'
 import { UnsupportedModelError } from '../errors.ts'
-import type { Architecture } from '../model/architecture.ts'
+import type { Architecture, StackTable } from '../model/architecture.ts'
+import type { Model } from '../model/model.ts'
 import type { BlockKind, ModelConfig, StackName } from '../types.ts'
 import type { Layout, NewLayer } from './layout.ts'
 import type { UniformWidths } from './widths.ts'
 
-/** Keys that hold a stack's number of layers; the first that the config has is the one its family reads. */
-const layerCountKeys: Readonly<Record<StackName, readonly string[]>> = {
-  decoder: ['num_decoder_layers', 'decoder_layers', 'num_hidden_layers', 'n_layer', 'n_layers', 'num_layers'],
-  encoder: ['encoder_layers', 'num_hidden_layers', 'n_layers', 'num_layers'],
+/** Keys that hold the number of layers; a family reads one of them, and others are its older names. */
+const layerCountKeys: Readonly<
+  Record<Architecture['family'], Readonly<Partial<Record<StackName, readonly string[]>>>>
+> = {
+  decoder: { decoder: ['num_hidden_layers', 'n_layer', 'n_layers', 'num_layers'] },
+  encoder: { encoder: ['num_hidden_layers', 'n_layers', 'num_layers'] },
+  encoderDecoder: {
+    encoder: ['encoder_layers', 'num_layers', 'num_hidden_layers'],
+    decoder: ['decoder_layers', 'num_decoder_layers'],
+  },
 }
 
 /** Lists of config.json with one entry a layer, which belongs to the attention. */
 const perLayerKeys = ['layer_types', 'no_rope_layers', 'attention_layers']
+
+/** Keys that hold the width of the mlp. */
+const channelKeys = ['intermediate_size', 'n_inner', 'ffn_dim']
+
+type Widths = Pick<UniformWidths, 'K' | 'F'>
 
 /**
  * The config of a stock checkpoint with the layers of `layout` and the widths given; all other fields stay. Written for
@@ -20,20 +32,13 @@ const perLayerKeys = ['layer_types', 'no_rope_layers', 'attention_layers']
  * along, and the families here need none. Throws `UnsupportedModelError` where the architecture, reading the new
  * config, would not see the same blocks.
  */
-export function stockConfig(
-  architecture: Architecture,
-  config: ModelConfig,
-  layout: Layout,
-  widths: Pick<UniformWidths, 'K' | 'F'>,
-): ModelConfig {
+export function stockConfig({ architecture, config }: Model, layout: Layout, widths: Widths): ModelConfig {
   const { auto_map: _, ...cut }: Record<string, unknown> = { ...config }
-  for (const [stack, table] of Object.entries(architecture.stacks) as [
-    StackName,
-    { layers(c: ModelConfig): number },
-  ][]) {
-    const key = layerCountKeys[stack].find((name) => config[name] !== undefined)
-    if (key !== undefined) cut[key] = layout.stacks[stack]?.length ?? 0
-    if (stack === 'decoder') cutPerLayer(cut, layout.stacks.decoder ?? [], table.layers(config))
+  for (const [stack, table] of Object.entries(architecture.stacks) as [StackName, StackTable][]) {
+    const keys = layerCountKeys[architecture.family][stack] ?? []
+    const layers = layout.stacks[stack] ?? []
+    for (const key of keys.filter((name) => typeof config[name] === 'number')) cut[key] = layers.length
+    if (stack === 'decoder') cutPerLayer(cut, layers, config, table)
   }
   narrow(cut, architecture, config, widths)
   checkReadsBack(architecture, config, cut, layout, widths)
@@ -41,8 +46,16 @@ export function stockConfig(
 }
 
 /** Lists keep the entries of the attentions that stay; an mlp alone takes that of the attention after it. */
-function cutPerLayer(cut: Record<string, unknown>, layers: readonly NewLayer[], oldLayers: number): void {
+function cutPerLayer(
+  cut: Record<string, unknown>,
+  layers: readonly NewLayer[],
+  config: ModelConfig,
+  table: StackTable,
+): void {
+  const oldLayers = table.layers(config)
   const sources = entrySources(layers)
+  cut['layer_types'] ??= impliedLayerTypes(config, table)
+  if (cut['layer_types'] === undefined) delete cut['layer_types']
   for (const key of perLayerKeys) {
     const list = cut[key]
     if (Array.isArray(list) && list.length === oldLayers) cut[key] = sources.map((layer) => list[layer])
@@ -52,6 +65,16 @@ function cutPerLayer(cut: Record<string, unknown>, layers: readonly NewLayer[], 
   if (typeof fullLayers === 'number') {
     cut['max_window_layers'] = sources.filter((layer) => layer < fullLayers).length
   }
+}
+
+/** What a rule of the family by layer number means (every other, every sixth), written out: the numbers will change. */
+function impliedLayerTypes(config: ModelConfig, table: StackTable): string[] | undefined {
+  const attention = table.blocks.find(({ kind }) => kind === 'attention')
+  const types = Array.from({ length: table.layers(config) }, (_, layer) => {
+    const form = attention?.form(config, layer)
+    return form !== undefined && 'window' in form && form.window !== undefined ? 'sliding_attention' : 'full_attention'
+  })
+  return new Set(types).size > 1 ? types : undefined
 }
 
 /**
@@ -65,13 +88,8 @@ function entrySources(layers: readonly NewLayer[]): number[] {
   return sources.map((source, i) => source ?? Object.values(layers[i]!)[0]!)
 }
 
-/** Writes the sizes that differ from those of `config`, in the words of Llama and its relatives. */
-function narrow(
-  cut: Record<string, unknown>,
-  architecture: Architecture,
-  config: ModelConfig,
-  widths: Pick<UniformWidths, 'K' | 'F'>,
-): void {
+/** Writes the sizes that differ from those of `config`; heads in the words of Llama and its relatives. */
+function narrow(cut: Record<string, unknown>, architecture: Architecture, config: ModelConfig, widths: Widths): void {
   const sizes = architecture.sizes(config)
   if (widths.K !== undefined && widths.K !== sizes['K']) {
     cut['num_attention_heads'] = widths.K * (sizes['G'] ?? 1)
@@ -79,7 +97,10 @@ function narrow(
     // else it would be guessed as hidden size / heads
     cut['head_dim'] = sizes['E']
   }
-  if (widths.F !== undefined && widths.F !== sizes['F']) cut['intermediate_size'] = widths.F
+  if (widths.F !== undefined && widths.F !== sizes['F']) {
+    const key = channelKeys.find((name) => name in config) ?? 'intermediate_size'
+    cut[key] = widths.F
+  }
 }
 
 /** The new config must mean, block for block, what the old one meant. */

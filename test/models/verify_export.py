@@ -128,7 +128,7 @@ def verify(dense_folder, export, plan):
     check("greedy text is the same with a cache", torch.equal(plain, generate(model, prompt, use_cache=True)))
     static_text = generate(model, prompt, cache_implementation="static")
     check("greedy text is the same with a static cache", torch.equal(plain, static_text))
-    hidden = model(ids, output_hidden_states=True).hidden_states
+    hidden = model(ids, output_hidden_states=True).hidden_states or ()
     layers = len(model.model.layers)
     # transformers collects them in the layers, so without layers it has none
     check("gives a hidden state a layer", len(hidden) == (layers + 1 if layers else 0), str(len(hidden)))
