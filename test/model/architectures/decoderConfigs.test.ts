@@ -1,0 +1,189 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { openForward } from '../../../src/engine/forward.ts'
+import { CalibrationError, CheckpointError, UnsupportedModelError } from '../../../src/errors.ts'
+import { alibiSlopes } from '../../../src/model/alibi.ts'
+import { findArchitecture } from '../../../src/model/architectures/known.ts'
+import { describeModel } from '../../../src/model/describe.ts'
+import type { AttentionForm, MlpForm } from '../../../src/model/forms.ts'
+import type { Model } from '../../../src/model/model.ts'
+import { emptyPlan } from '../../../src/model/plan.ts'
+import type { ModelConfig } from '../../../src/types.ts'
+import { type Fixture, openFixture } from '../openFixture.ts'
+
+const opened: Model[] = []
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map(({ weights }) => weights.close()))
+})
+
+async function open(path: string): Promise<Fixture> {
+  const fixture = await openFixture(path)
+  opened.push(fixture.model)
+  return fixture
+}
+
+/** The model in a fixture as another config.json would describe it. */
+async function reopened(path: string, changes: ModelConfig): Promise<Model> {
+  const { model } = await open(path)
+  const config = Object.fromEntries(
+    Object.entries({ ...model.config, ...changes }).filter(([, value]) => value !== undefined),
+  )
+  return describeModel(path, path, { config, weights: model.weights, assets: model.assets })
+}
+
+describe('a config value that changes the mathematics', () => {
+  it.each<[fixture: string, key: string, changes: ModelConfig]>([
+    ['tiny-random/llama', 'rope_type', { rope_parameters: { rope_type: 'dynamic', rope_theta: 10000, factor: 2 } }],
+    ['tiny-random/llama', 'type', { rope_parameters: undefined, rope_scaling: { type: 'ntk', factor: 2 } }],
+    ['tiny-random/llama', 'hidden_act', { hidden_act: 'mish' }],
+    ['tiny-random/phi3', 'rope_type', { rope_parameters: { rope_type: 'longrope', rope_theta: 10000 } }],
+    ['tiny-random/gemma', 'use_bidirectional_attention', { use_bidirectional_attention: true }],
+    ['tiny-random/gemma2', 'layer_types', { layer_types: ['full_attention', 'chunked_attention'] }],
+    ['tiny-random/gemma3', 'layer_types', { layer_types: ['full_attention'] }],
+    ['tiny-random/gpt2', 'add_cross_attention', { add_cross_attention: true }],
+    ['tiny-random/gpt2', 'activation_function', { activation_function: 'tanh' }],
+    ['tiny-random/gpt2', 'n_embd / n_head', { n_head: 3 }],
+    ['tiny-random/opt', 'do_layer_norm_before', { do_layer_norm_before: false }],
+    ['tiny-random/opt', '_remove_final_layer_norm', { _remove_final_layer_norm: true }],
+    ['tiny-random/opt', 'layer_norm_elementwise_affine', { layer_norm_elementwise_affine: false }],
+    ['tiny-random/opt', 'word_embed_proj_dim', { word_embed_proj_dim: 32 }],
+    ['tiny-random/bloom', 'apply_residual', { apply_residual_connection_post_layernorm: true }],
+    ['tiny-random/falcon', 'num_ln_in_parallel_attn', { num_ln_in_parallel_attn: 2 }],
+    ['tiny-variants/falcon-grouped', 'num_ln_in_parallel_attn', { num_ln_in_parallel_attn: 3 }],
+    ['tiny-variants/falcon-grouped', 'parallel_attn', { parallel_attn: false }],
+    ['tiny-variants/falcon-grouped', 'num_kv_heads', { num_kv_heads: 3 }],
+    ['tiny-variants/baichuan-13b', 'model_max_length', { model_max_length: undefined }],
+    [
+      'tiny-random/phi',
+      'partial_rotary_factor',
+      { rope_parameters: { rope_theta: 1e4, partial_rotary_factor: 0.3125 } },
+    ],
+  ])('of %s is refused by its name, %s', async (fixture, key, changes) => {
+    const opening = reopened(fixture, changes)
+    await expect(opening).rejects.toThrow(UnsupportedModelError)
+    await expect(opening).rejects.toThrow(key)
+  })
+
+  it('of an unknown family names the known ones', () => {
+    expect(() => findArchitecture({ model_type: 'mamba' })).toThrow(/"mamba", expected one of .*baichuan.*qwen3/)
+  })
+})
+
+describe('positions', () => {
+  it('are the same in both spellings of rotary settings', async () => {
+    const scaled = { rope_type: 'linear', factor: 2 }
+    const old = { rope_parameters: undefined, rope_theta: 500, rope_scaling: scaled }
+    const both = await Promise.all([
+      reopened('tiny-random/qwen2', { rope_parameters: { ...scaled, rope_theta: 500 } }),
+      reopened('tiny-random/qwen2', old),
+      reopened('tiny-random/qwen2', { ...old, rope_scaling: { type: 'linear', factor: 2 } }),
+    ])
+    const [one, ...others] = both.map((model) => attentionForm(model, 0).positions)
+    expect(others).toEqual([one, one])
+    expect(one).toMatchObject({ rope: { inverseFrequencies: expect.arrayContaining([0.5]) } })
+  })
+
+  it('of GPT-NeoX and Gemma 3 are read in their older words too', async () => {
+    const neox = { rope_parameters: undefined, rotary_pct: 0.25, rotary_emb_base: 10000 }
+    expect(attentionForm(await reopened('tiny-random/gpt_neox', neox), 0)).toEqual(
+      attentionForm(await reopened('tiny-random/gpt_neox', {}), 0),
+    )
+    const gemma = { layer_types: undefined, sliding_window_pattern: 2 }
+    const old = { ...gemma, rope_parameters: undefined, rope_theta: 1e6, rope_local_base_freq: 1e4 }
+    for (const layer of [0, 1]) {
+      expect(attentionForm(await reopened('tiny-random/gemma3', { ...gemma, ...old }), layer)).toEqual(
+        attentionForm(await reopened('tiny-random/gemma3', gemma), layer),
+      )
+    }
+    expect(attentionForm(await reopened('tiny-random/gemma3', gemma), 0).window).toBe(64)
+    expect(attentionForm(await reopened('tiny-random/gemma3', gemma), 1).window).toBeUndefined()
+  })
+
+  it('of ALiBi follow the paper for a power of two and interleave for the rest', () => {
+    expect(alibiSlopes(8)).toEqual([1, 2, 3, 4, 5, 6, 7, 8].map((power) => 2 ** -power))
+    expect(alibiSlopes(3)).toEqual([2 ** -4, 2 ** -8, 2 ** -2])
+    expect(alibiSlopes(1)).toEqual([2 ** -8])
+  })
+
+  it('that were learned are not there for longer rows, which is said', async () => {
+    const { model } = await open('tiny-variants/opt-no-biases')
+    const engine = openForward(model, { threads: 1 })
+    const rows = (rowLength: number) => ({ ids: new Int32Array(rowLength), rows: 1, rowLength })
+    await expect(engine.tokenLosses(rows(24), [emptyPlan])).resolves.toHaveLength(1)
+    await expect(engine.tokenLosses(rows(25), [emptyPlan])).rejects.toThrow(CalibrationError)
+    await engine.close()
+  })
+})
+
+describe('Falcon', () => {
+  it('keeps the norm that both branches of a layer read while either lives', async () => {
+    const { model } = await open('tiny-random/falcon')
+    const [attention, mlp] = model.blocks
+    expect(attention!.weights['norm']).toEqual(mlp!.weights['norm'])
+    expect(model.parameters).toBeGreaterThan(model.blocks.reduce((total, { parameters }) => total + parameters, 0))
+  })
+})
+
+describe('Baichuan', () => {
+  it('brings the rows of its head to length 1 in the second generation', async () => {
+    const { model, rows, expected } = await open('tiny-variants/baichuan-7b')
+    const head = (vocabulary: number) =>
+      model.architecture.head({ ...model.config, vocab_size: vocabulary }, model.outer)!
+    expect(head(64000).unitRows).toBeUndefined()
+    expect(head(125696).unitRows).toBe(true)
+    const architecture = { ...model.architecture, head: () => head(125696) }
+    const engine = openForward({ ...model, architecture }, { threads: 1 })
+    const last = (await engine.logits(rows, emptyPlan)).subarray(23 * 101, 24 * 101)
+    await engine.close()
+    const wanted = expected.unit_rows_logits_last!
+    expect(wanted).toHaveLength(101)
+    expect(Math.max(...last.map((logit, i) => Math.abs(logit - wanted[i]!)))).toBeLessThan(1e-4)
+  })
+})
+
+describe('a checkpoint', () => {
+  it('of another shape fails with the name and the sizes', async () => {
+    await expect(reopened('tiny-random/gpt2', { n_inner: 128 })).rejects.toThrow(CheckpointError)
+    await expect(reopened('tiny-random/gpt2', { n_inner: 128 })).rejects.toThrow(/c_fc.*\[64, 256\].*\[64, 128\]/)
+  })
+
+  it('is found without the prefix of the whole model', async () => {
+    const { model } = await open('tiny-variants/bloom-six-heads')
+    expect(model.blocks[0]!.weights['norm']![0]).toBe('h.0.input_layernorm.weight')
+  })
+})
+
+describe('windows', () => {
+  it('of Mistral are 4096 tokens where the config does not say, and none where it says null', async () => {
+    expect(attentionForm(await reopened('tiny-random/mistral', { sliding_window: undefined }), 0).window).toBe(4096)
+    expect(attentionForm(await reopened('tiny-random/mistral', { sliding_window: null }), 0).window).toBeUndefined()
+  })
+
+  it('of Qwen begin at max_window_layers, unless layer_types says otherwise', async () => {
+    const on = { use_sliding_window: true, sliding_window: 8, layer_types: undefined, max_window_layers: 3 }
+    const windows = async (changes: ModelConfig) => {
+      const model = await reopened('tiny-random/qwen2', { ...on, ...changes })
+      return [0, 1, 2, 3].map((layer) => attentionForm(model, layer).window)
+    }
+    expect(await windows({})).toEqual([undefined, undefined, undefined, 8])
+    expect(await windows({ use_sliding_window: false })).toEqual([undefined, undefined, undefined, undefined])
+    const types = ['sliding_attention', 'full_attention', 'full_attention', 'full_attention']
+    expect(await windows({ layer_types: types })).toEqual([8, undefined, undefined, undefined])
+  })
+})
+
+describe('activations', () => {
+  it('of early Gemma configs named gelu are its tanh form', async () => {
+    const early = await reopened('tiny-random/gemma', { hidden_act: 'gelu', hidden_activation: null })
+    expect(mlpForm(early).activation).toBe('geluTanh')
+  })
+})
+
+function attentionForm({ architecture, config }: Model, layer: number): AttentionForm {
+  const table = architecture.stacks.decoder!.blocks.find(({ kind }) => kind === 'attention')!
+  return table.form(config, layer) as AttentionForm
+}
+
+function mlpForm({ architecture, config }: Model): MlpForm {
+  return architecture.stacks.decoder!.blocks.find(({ kind }) => kind === 'mlp')!.form(config, 0) as MlpForm
+}
