@@ -34,6 +34,8 @@ export interface RowsDescription {
   /** Texts drawn, and the seed they were drawn with; absent when the source was read in its own order. */
   readonly texts?: number
   readonly seed?: number
+  /** What the rows predict, where it is not the next token. */
+  readonly prediction?: string
   /** By which `sharedPassage` finds the same text again in other rows. */
   readonly fingerprints: string[]
 }
@@ -73,7 +75,7 @@ export function packRows(source: Texts, tokenizer: Tokenizer, options: PackOptio
   }
   const ids = bosEveryRow ? withBos(stream, rows, rowLength, bosTokenId as number) : stream.slice(0, rows * rowLength)
   const bos = bosEveryRow ? 'every-row' : opening.length > 0 ? 'first' : 'none'
-  const description = describe(source.name, { ids, rows, rowLength }, bos)
+  const description = describeRows(source.name, { ids, rows, rowLength }, bos)
   const draw = options.draw ? { texts: options.draw.texts, seed: options.draw.seed } : {}
   return { ids, rows, rowLength, description: { ...description, ...draw } }
 }
@@ -134,10 +136,11 @@ export async function readTokens(
     )
   }
   const ids = Int32Array.from(list.slice(0, rows * rowLength) as number[])
-  return { ids, rows, rowLength, description: describe(path, { ids, rows, rowLength }, 'none') }
+  return { ids, rows, rowLength, description: describeRows(path, { ids, rows, rowLength }, 'none') }
 }
 
-function describe(source: string, tokens: TokenRows, bos: RowsDescription['bos']): RowsDescription {
+/** What rows of a source are: how many, of what length, and their hash. */
+export function describeRows(source: string, tokens: TokenRows, bos: RowsDescription['bos']): RowsDescription {
   const { ids, rows, rowLength } = tokens
   const fingerprints = fingerprintsOf(tokens, bos === 'every-row')
   return { source, rows, rowLength, tokens: ids.length, bos, sha256: sha256Of(ids), fingerprints }

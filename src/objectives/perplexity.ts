@@ -1,19 +1,25 @@
 import type { Engine, RowObjective, TokenRows } from '../types.ts'
+import { rowRanges } from './rowRanges.ts'
 
 export interface PerplexityOptions {
   /** A target id that is not counted: BlockPruner's code takes the padding id of the config where it is not 0. */
   readonly ignored?: number | undefined
+  /** Its name in a journal; `perplexity` unless given. */
+  readonly measure?: string | undefined
+  /** What the losses count; `nats per token` unless given. */
+  readonly unit?: string | undefined
 }
 
 /**
  * BlockPruner's score: the mean over rows of each row's mean loss over its predicted tokens, nats per token. Its exponential is
  * the sequence-mean perplexity, PPL_seq = exp( (1/B) Σ_i (1/n_i) Σ_t nll_it ). The value of a row is its mean loss; a row
- * without a counted token has none (NaN) and is left out.
+ * without a counted token has none (NaN) and is left out. Where the rows have targets (masked tokens, the words of a decoder, a
+ * class), those are what is predicted.
  */
 export function perplexityObjective(
   engine: Engine,
   rows: TokenRows,
-  { ignored }: PerplexityOptions = {},
+  { ignored, measure = 'perplexity', unit = 'nats per token' }: PerplexityOptions = {},
 ): RowObjective {
   const counts = predictedTokens(rows, ignored)
   const part = rowRanges(rows)
@@ -22,8 +28,8 @@ export function perplexityObjective(
     return counted.reduce((total, value) => total + value, 0) / counted.length
   }
   return {
-    measure: 'perplexity',
-    unit: 'nats per token',
+    measure,
+    unit,
     rows: rows.rows,
     combine,
     async evaluate(plans, signal) {
@@ -37,22 +43,15 @@ export function perplexityObjective(
   }
 }
 
-/** How many tokens of each row are predicted and counted: T-1, less those equal to `ignored`. */
-export function predictedTokens({ ids, rows, rowLength }: TokenRows, ignored?: number): number[] {
-  return Array.from({ length: rows }, (_, row) => {
-    const targets = ids.subarray(row * rowLength + 1, (row + 1) * rowLength)
-    return ignored === undefined ? targets.length : targets.reduce((n, id) => (id === ignored ? n : n + 1), 0)
+/**
+ * How many predictions of each row count: its targets, or T-1 next tokens where it has none, less those equal to `ignored`.
+ * What an encoder-decoder predicts are the targets of its decoder.
+ */
+export function predictedTokens(rows: TokenRows, ignored?: number): number[] {
+  const { ids, rows: count, rowLength, targets } = rows.decoder ?? rows
+  return Array.from({ length: count }, (_, row) => {
+    const [start, end] = [row * rowLength, (row + 1) * rowLength]
+    const wanted = targets === undefined ? ids.subarray(start + 1, end) : targets.subarray(start, end)
+    return wanted.reduce((n, id) => (id === ignored || (targets !== undefined && id < 0) ? n : n + 1), 0)
   })
-}
-
-/** Ranges of the rows, the same object for the same range: an engine remembers what it computed for an object. */
-function rowRanges(rows: TokenRows): (range: readonly [number, number]) => TokenRows {
-  const parts = new Map<string, TokenRows>([[`0,${rows.rows}`, rows]])
-  return ([start, end]) => {
-    const key = `${start},${end}`
-    const ids = rows.ids.subarray(start * rows.rowLength, end * rows.rowLength)
-    const part = parts.get(key) ?? { ids, rows: end - start, rowLength: rows.rowLength }
-    parts.set(key, part)
-    return part
-  }
 }

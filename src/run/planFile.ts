@@ -34,6 +34,8 @@ const inputsSchema = z.object({
     sha256,
     texts: z.number().int().positive().optional(),
     seed: z.number().int().optional(),
+    /** What the rows predict, where it is not the next token. */
+    prediction: z.string().optional(),
     /** Hashes of windows of the text, by which an evaluation knows that it overlaps. */
     fingerprints: z.array(z.string()),
   }),
