@@ -111,6 +111,9 @@ export function nodeArguments(name: string, module: string, run: string): string
   // under a test runner this file is TypeScript, which Node 20 cannot load: use the build
   const built = import.meta.url.endsWith('.ts') ? '../../dist/verify/' : './'
   const url = new URL(`${built}${module}.js`, import.meta.url).href
-  const code = `import { ${run} } from ${JSON.stringify(url)}; await ${run}(await import(${JSON.stringify(name)}))`
+  // node-llama-cpp forks a file to test its binary, and a fork inherits these arguments
+  const code = `process.execArgv = []
+const { ${run} } = await import(${JSON.stringify(url)})
+await ${run}(await import(${JSON.stringify(name)}))`
   return ['--input-type=module', '-e', code]
 }

@@ -32,6 +32,8 @@ export async function scoreWithLlamaCpp(library: NodeLlamaCpp): Promise<void> {
     experimentalKvCacheKeyType: 'F32',
     experimentalKvCacheValueType: 'F32',
     flashAttention: false,
+    // its threads wait for each other by spinning: on a busy machine one is faster than several
+    threads: 1,
   })
   const sequence = context.getSequence()
   const logits = new Float32Array(rows * rowLength * vocabulary)
