@@ -1,3 +1,4 @@
+import { applyPlan } from '../model/applyPlan.ts'
 import type { StackTable } from '../model/architecture.ts'
 import type { Model } from '../model/model.ts'
 import type { Block, BlockKind, PruningPlan, StackName } from '../types.ts'
@@ -25,16 +26,17 @@ export interface Layout {
 
 /** How the blocks that `plan` keeps are packed into layers; widths have no say in it, but a block without units is gone. */
 export function layoutOf(model: Model, plan: PruningPlan): Layout {
-  const removed = new Set(plan.blocks)
-  const kept = model.blocks.filter(({ id, units }) => !removed.has(id) && plan.units[id]?.length !== units)
+  const pruned = applyPlan(model, plan)
   const stacks: Partial<Record<StackName, readonly NewLayer[]>> = {}
   const forms: ExportForm[] = []
   for (const [stack, table] of Object.entries(model.architecture.stacks) as [StackName, StackTable][]) {
     const kinds = table.blocks.map((block) => block.kind)
-    const blocks = kept.filter((block) => block.stack === stack)
+    const blocks = pruned.blocks.filter((block) => block.stack === stack)
+    // the norm that a removed block of BERT leaves in the stream is in no stock layer
+    const leavesNorms = pruned.bareNorms.some((norm) => norm.stack === stack)
     const layers = packLayers(blocks, kinds, hasParallelBranches(model, table))
     stacks[stack] = layers
-    forms.push(leavesNorms(model, table, blocks) ? 'custom' : formOf(layers, kinds))
+    forms.push(leavesNorms ? 'custom' : formOf(layers, kinds))
   }
   const needed = (form: ExportForm) => forms.includes(form)
   return { form: needed('custom') ? 'custom' : needed('repacked') ? 'repacked' : 'whole', stacks }
@@ -64,12 +66,6 @@ function hasParallelBranches({ config }: Model, table: StackTable): boolean {
     const first = form(config, 0)
     return 'parallel' in first && first.parallel === true
   })
-}
-
-/** Whether a block that is gone leaves the norm of its output in the stream (BERT), which no stock layer can say. */
-function leavesNorms({ config }: Model, table: StackTable, kept: readonly Block[]): boolean {
-  const normed = table.blocks.filter(({ form }) => 'outputNorm' in form(config, 0)).length
-  return kept.length < table.layers(config) * table.blocks.length && normed > 0
 }
 
 function formOf(layers: readonly NewLayer[], kinds: readonly BlockKind[]): ExportForm {

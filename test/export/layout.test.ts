@@ -17,12 +17,20 @@ function modelOf(stacks: Readonly<Partial<Record<StackName, Shape>>>): Model {
     stack,
     { layers: () => layers, blocks: kinds.map((kind) => ({ kind, unit: 'K', weights: () => ({}), form: () => form })) },
   ]) as [StackName, StackTable][]
-  const blocks = Object.entries(stacks).flatMap(([stack, { layers, kinds }]) =>
+  const blocks = Object.entries(stacks).flatMap(([stack, { layers, kinds, form = {} }]) =>
     Array.from({ length: layers }, (_, layer) =>
-      kinds.map((kind) => ({ id: `${stack}.${layer}.${kind}`, kind, stack, layer, units: 2, weights: {} }) as Block),
+      kinds.map((kind) => blockOf(stack as StackName, layer, kind, form)),
     ).flat(),
   )
-  return { id: 'toy', blocks, config: {}, architecture: { stacks: Object.fromEntries(tables) } } as unknown as Model
+  const architecture = { stacks: Object.fromEntries(tables) }
+  const nothing = { sizes: { D: 1, K: 2 }, outer: {}, weights: { tensors: new Map() }, bareNorms: [], applied: [] }
+  return { id: 'toy', blocks, config: {}, architecture, ...nothing } as unknown as Model
+}
+
+function blockOf(stack: StackName, layer: number, kind: BlockKind, form: object): Block {
+  const id: BlockId = `${stack}.${layer}.${kind}`
+  const weights = 'outputNorm' in form ? { outputNorm: [`${id}.norm`, 'D'] as const } : {}
+  return { id, kind, stack, layer, units: 2, parameters: 0, weights }
 }
 
 const plan = (...blocks: string[]): PruningPlan => ({ blocks: blocks as BlockId[], units: {} })
@@ -154,9 +162,11 @@ describe('the layout of an export', () => {
     })
   })
 
-  test('is custom as soon as a block leaves the norm of its output behind', () => {
+  test('is custom as soon as a block leaves the norm of its output behind, not where the plan drops it', () => {
     const model = modelOf({ encoder: { layers: 2, kinds: decoderKinds, form: { outputNorm: { type: 'layer' } } } })
     expect(layoutOf(model, emptyPlan).form).toBe('whole')
-    expect(layoutOf(model, plan('encoder.1.attention', 'encoder.1.mlp')).form).toBe('custom')
+    const lastLayer = plan('encoder.1.attention', 'encoder.1.mlp')
+    expect(layoutOf(model, lastLayer).form).toBe('custom')
+    expect(layoutOf(model, { ...lastLayer, outputNorms: 'drop' }).form).toBe('whole')
   })
 })
