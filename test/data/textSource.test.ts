@@ -81,6 +81,7 @@ describe('readTexts from a file', () => {
     const path = await write('alpaca.json', JSON.stringify(rows))
     expect((await readTexts(path)).texts).toEqual(expected)
     expect((await readTexts(path, { column: 'output' })).texts).toEqual(['3', 'Hello'])
+    await expect(readTexts(path, { column: 'text' })).rejects.toThrow('no column "text", its columns are instruction,')
     const columns = { instruction: ['Add.', 'Greet.'], input: ['1 2', ''], output: ['3', 'Hello'] }
     expect((await readTexts(await write('alpaca.parquet', parquet(columns)))).texts).toEqual(expected)
   })

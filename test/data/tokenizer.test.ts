@@ -72,6 +72,18 @@ describe.each(names)('%s', (name) => {
   })
 })
 
+const assets = (files: Readonly<Record<string, unknown>>) =>
+  new Map(
+    Object.entries(files).map(([name, value]) => [
+      name,
+      async () => new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value)),
+    ]),
+  )
+
+const smallModel = { model: { type: 'BPE', vocab: { a: 0, b: 1, ab: 2 }, merges: ['a b'] } }
+const words = { type: 'ByteLevel', add_prefix_space: false, use_regex: true }
+const split = (regex: string) => ({ type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false })
+
 describe('cut', () => {
   const cutting = [
     'brown-llama',
@@ -105,6 +117,27 @@ describe('cut', () => {
     expect((await load(name)).cut('two words and more', 0)).toBe(-1)
   })
 
+  test.each([
+    ['words are not cut at blanks', { pre_tokenizer: { type: 'Digits', individual_digits: true } }],
+    ['there are no words', { pre_tokenizer: null }],
+    ['a pattern is unknown', { pre_tokenizer: split('.+') }],
+    [
+      'one of several pre-tokenizers is unknown',
+      { pre_tokenizer: { type: 'Sequence', pretokenizers: [words, split('x')] } },
+    ],
+    ['a normalizer may join', { normalizer: { type: 'Replace', pattern: { Regex: 'a b' }, content: 'ab' } }],
+    ['an added token has a blank', { added_tokens: [{ id: 9, content: 'a b', special: true }] }],
+    [
+      'an added token takes the blank after it',
+      { added_tokens: [{ id: 9, content: 'X', special: true, rstrip: true }] },
+    ],
+  ])('is not promised where %s', async (_, difference) => {
+    const json = { added_tokens: [], pre_tokenizer: words, normalizer: { type: 'NFC' }, ...smallModel }
+    const cut = async (value: object) => (await loadTokenizer(assets({ 'tokenizer.json': value }), 10)).cut('a b', 0)
+    expect(await cut(json)).toBe(1)
+    expect(await cut({ ...json, ...difference })).toBe(-1)
+  })
+
   test('finds the blank between two letters, from a position on', async () => {
     const tokenizer = await loadBrownTokenizer()
     expect(tokenizer.cut('a. b 1 c d', 0)).toBe(8)
@@ -130,19 +163,8 @@ test('a long text takes time and memory in proportion', async () => {
 })
 
 describe('loadTokenizer', () => {
-  const assets = (files: Readonly<Record<string, unknown>>) =>
-    new Map(
-      Object.entries(files).map(([name, value]) => [
-        name,
-        async () => new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value)),
-      ]),
-    )
   const bytePairs = (extra: Readonly<Record<string, unknown>> = {}) => ({
-    'tokenizer.json': {
-      added_tokens: [],
-      model: { type: 'BPE', vocab: { a: 0, b: 1, ab: 2 }, merges: ['a b'] },
-      ...extra,
-    },
+    'tokenizer.json': { added_tokens: [], ...smallModel, ...extra },
   })
 
   test('names the BOS that is added, and the one that is only configured', async () => {
@@ -185,10 +207,20 @@ describe('loadTokenizer', () => {
   })
 
   test('refuses parts that it would read differently', async () => {
-    const split = { type: 'Split', pattern: { Regex: 'a+' }, behavior: 'MergedWithNext', invert: false }
-    await expect(loadTokenizer(assets(bytePairs({ pre_tokenizer: split })), 10)).rejects.toThrow(UnsupportedModelError)
+    const merged = { ...split('a+'), behavior: 'MergedWithNext' }
+    await expect(loadTokenizer(assets(bytePairs({ pre_tokenizer: merged })), 10)).rejects.toThrow(UnsupportedModelError)
     const model = { type: 'Unigram', vocab: [['a', -1]], unk_id: 0, byte_fallback: true }
     await expect(loadTokenizer(assets(bytePairs({ model })), 10)).rejects.toThrow('Unigram with byte_fallback')
+  })
+
+  test('keeps a text one word where merges reach over its marks, or the vocabulary holds longer words', async () => {
+    const vocab = { a: 0, '▁': 1, 'a▁': 2, b: 3, 'a▁b': 4 }
+    const ids = async (model: object) => [
+      ...(await loadTokenizer(assets(bytePairs({ pre_tokenizer: null, model })), 10)).encode('a▁b'),
+    ]
+    expect(await ids({ type: 'BPE', vocab, merges: ['a ▁'] })).toEqual([2, 3])
+    expect(await ids({ type: 'BPE', vocab, merges: ['b b'], ignore_merges: true })).toEqual([4])
+    expect(await ids({ type: 'BPE', vocab, merges: ['b b'] })).toEqual([0, 1, 3])
   })
 
   test('takes a dollar in a replacement for a dollar', async () => {
