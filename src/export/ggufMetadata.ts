@@ -186,7 +186,8 @@ const isPlainRms = (norm: NormForm | undefined): boolean => norm?.type === 'rms'
 
 function attentionForm(model: Model): AttentionForm | undefined {
   const table = model.architecture.stacks.decoder?.blocks.find(({ kind }) => kind === 'attention')
-  return table?.kind === 'attention' ? table.form(model.config, 0) : undefined
+  const form = table?.kind === 'attention' ? table.form(model.config, 0) : undefined
+  return form === undefined || 'sees' in form ? undefined : form
 }
 
 function otherMathematics(model: Model, what: string, family: GgufFamily): UnsupportedModelError {
