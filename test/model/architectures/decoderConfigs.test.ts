@@ -6,7 +6,7 @@ import { findArchitecture } from '../../../src/model/architectures/known.ts'
 import { describeModel } from '../../../src/model/describe.ts'
 import type { AttentionForm, MlpForm } from '../../../src/model/forms.ts'
 import type { Model } from '../../../src/model/model.ts'
-import { emptyPlan } from '../../../src/model/plan.ts'
+import { emptyPlan, removedParameters } from '../../../src/model/plan.ts'
 import type { ModelConfig } from '../../../src/types.ts'
 import { type Fixture, openFixture } from '../openFixture.ts'
 
@@ -83,10 +83,16 @@ describe('positions', () => {
     expect(one).toMatchObject({ rope: { inverseFrequencies: expect.arrayContaining([0.5]) } })
   })
 
-  it('of GPT-NeoX and Gemma 3 are read in their older words too', async () => {
+  it('of GPT-NeoX, Phi and Gemma 3 are read in their older words and by their defaults', async () => {
     const neox = { rope_parameters: undefined, rotary_pct: 0.25, rotary_emb_base: 10000 }
     expect(attentionForm(await reopened('tiny-random/gpt_neox', neox), 0)).toEqual(
       attentionForm(await reopened('tiny-random/gpt_neox', {}), 0),
+    )
+    expect(attentionForm(await reopened('tiny-random/gpt_neox', { rope_parameters: undefined }), 0)).toEqual(
+      attentionForm(await reopened('tiny-random/gpt_neox', {}), 0),
+    )
+    expect(attentionForm(await reopened('tiny-random/phi', { rope_parameters: undefined }), 0)).toEqual(
+      attentionForm(await reopened('tiny-random/phi', {}), 0),
     )
     const gemma = { layer_types: undefined, sliding_window_pattern: 2 }
     const old = { ...gemma, rope_parameters: undefined, rope_theta: 1e6, rope_local_base_freq: 1e4 }
@@ -120,7 +126,11 @@ describe('Falcon', () => {
     const { model } = await open('tiny-random/falcon')
     const [attention, mlp] = model.blocks
     expect(attention!.weights['norm']).toEqual(mlp!.weights['norm'])
-    expect(model.parameters).toBeGreaterThan(model.blocks.reduce((total, { parameters }) => total + parameters, 0))
+    // what goes when one branch goes: its matrices, D = 64, 4 query heads and a key/value head of 16, F = 256
+    expect(attention!.parameters).toBe((64 + 16 + 16) * 64 + 64 * 64)
+    expect(mlp!.parameters).toBe(2 * 64 * 256)
+    const layer = { blocks: [attention!.id, mlp!.id], units: {} }
+    expect(removedParameters(model, layer)).toBe(attention!.parameters + mlp!.parameters + 2 * 64)
   })
 })
 
