@@ -1,3 +1,4 @@
+import { isCustomConfig, readCustomConfig } from './customConfig.ts'
 import { describeModel } from './describe.ts'
 import { embeddedModelPath } from './embedded.ts'
 import { openFolder } from './folder.ts'
@@ -22,5 +23,9 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
 
 /** The model in the folder or .gguf file at `path`, named `id`. */
 export async function openModel(id: string, path: string): Promise<Model> {
-  return describeModel(id, path, path.endsWith('.gguf') ? await openGguf(path) : await openFolder(path))
+  if (path.endsWith('.gguf')) return describeModel(id, path, await openGguf(path))
+  const folder = await openFolder(path)
+  // a custom export of ours: the base family without some blocks, or with narrower ones
+  if (isCustomConfig(folder.config)) return describeModel(id, path, { ...folder, ...readCustomConfig(folder.config) })
+  return describeModel(id, path, folder)
 }

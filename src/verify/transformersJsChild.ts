@@ -25,7 +25,7 @@ export async function scoreWithTransformersJs(library: TransformersJs): Promise<
     const result = await model({
       input_ids: tensor(BigInt64Array.from(row.slice(start, end), BigInt)),
       attention_mask: tensor(new BigInt64Array(end).fill(1n)),
-      ...(past !== undefined && { past_key_values: past }),
+      ...(past !== undefined && Object.keys(past).length > 0 && { past_key_values: past }),
     })
     return result
   }

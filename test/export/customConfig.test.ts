@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { customConfig, isCustomConfig, readCustomConfig } from '../../src/export/customConfig.ts'
+import { customConfig, isCustomConfig, readCustomConfig } from '../../src/model/customConfig.ts'
 
 const stock = { model_type: 'mistral', architectures: ['MistralForCausalLM'], num_hidden_layers: 3, hidden_size: 64 }
 const layers = [

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { CheckpointError } from '../errors.ts'
 import type { BlockId, ModelConfig } from '../types.ts'
-import { type RemoteFamilyName, remoteFamilies, remoteModule } from './remoteCode.ts'
+import { type RemoteFamilyName, remoteFamilies, remoteModule } from './remoteFamilies.ts'
 
 /** `model_type` of an export that only remote code can load. */
 export const customModelType = 'blockpruner'

@@ -1,0 +1,86 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { taskRows } from '../../src/data/taskRows.ts'
+import { openForward } from '../../src/engine/forward.ts'
+import { measurePerplexity } from '../../src/evaluate/perplexity.ts'
+import { loadModel } from '../../src/model/load.ts'
+import { emptyPlan } from '../../src/model/plan.ts'
+import { type Task, tasksOf } from '../../src/model/task.ts'
+import type { TokenRows } from '../../src/types.ts'
+
+/**
+ * Losses and sentence embeddings of real encoders and encoder-decoders, compared with transformers on the same rows.
+ * BLOCKPRUNER_PYTHON names a python with torch and transformers, BLOCKPRUNER_TEST_ENCODERS the model folders, separated by commas.
+ */
+const python = process.env['BLOCKPRUNER_PYTHON']
+const folders = process.env['BLOCKPRUNER_TEST_ENCODERS']?.split(',') ?? []
+
+let work = ''
+beforeAll(async () => {
+  work = await mkdtemp(join(tmpdir(), 'task-scores-'))
+})
+afterAll(() => rm(work, { recursive: true, force: true }))
+
+if (python === undefined || folders.length === 0) {
+  test.skip('real encoders: set BLOCKPRUNER_PYTHON and BLOCKPRUNER_TEST_ENCODERS', () => {})
+}
+
+describe.each(python === undefined ? [] : folders)('%s', (folder) => {
+  test('gives the numbers of transformers', async () => {
+    const model = await loadModel(folder)
+    const task = tasksOf(model)[0]!
+    const rows = await taskRows(task, model, { dataset: 'embedded:test', rowLength: 128, rows: 16, seed: 3 })
+    const engine = openForward(model)
+    const expected = await scoreInPython(folder, task, rows)
+    if (expected.loss !== undefined) {
+      const { natsPerToken } = await measurePerplexity(engine, rows, emptyPlan)
+      expect(Math.abs(natsPerToken / expected.loss - 1)).toBeLessThan(1e-4)
+      expect(natsPerToken).toBeLessThan(Math.log(model.sizes['V']!) - 1)
+    } else {
+      const hidden = await engine.hiddenStates(rows, emptyPlan)
+      for (const [row, embedding] of expected.embeddings!.entries()) {
+        const own = meanDirection(hidden, rows, row, model.sizes['D']!)
+        const worst = Math.max(...own.map((value, i) => Math.abs(value - embedding[i]!)))
+        expect(worst).toBeLessThan(1e-4)
+      }
+    }
+    await engine.close()
+    await model.weights.close()
+  })
+})
+
+async function scoreInPython(folder: string, task: Task, rows: TokenRows) {
+  const path = join(work, `${basename(folder)}.json`)
+  const table = (values: Int32Array, { rowLength }: TokenRows) =>
+    Array.from({ length: rows.rows }, (_, row) => [...values.subarray(row * rowLength, (row + 1) * rowLength)])
+  const { decoder, targets } = rows
+  const written = {
+    ids: table(rows.ids, rows),
+    lengths: rows.lengths ? [...rows.lengths] : Array(rows.rows).fill(rows.rowLength),
+    ...(targets && task !== 'hiddenStates' && { targets: table(targets, rows) }),
+    ...(decoder && { decoder: { ids: table(decoder.ids, decoder), targets: table(decoder.targets!, decoder) } }),
+  }
+  await writeFile(path, JSON.stringify(written))
+  const script = join(import.meta.dirname, 'score_rows.py')
+  const { status, stdout, stderr } = spawnSync(python!, [script, folder, path], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  })
+  if (status !== 0) throw new Error(stderr)
+  return JSON.parse(stdout) as { readonly loss?: number; readonly embeddings?: number[][] }
+}
+
+/** Mean of a row's hidden states, brought to length 1. */
+function meanDirection(hidden: Float32Array, rows: TokenRows, row: number, width: number): number[] {
+  const tokens = rows.lengths?.[row] ?? rows.rowLength
+  const sum = Array.from({ length: width }, (_, i) => {
+    let total = 0
+    for (let t = 0; t < tokens; t++) total += hidden[(row * rows.rowLength + t) * width + i]!
+    return total
+  })
+  const length = Math.hypot(...sum)
+  return sum.map((value) => value / length)
+}
