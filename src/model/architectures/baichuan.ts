@@ -17,11 +17,22 @@ export const baichuan = llamaLike(['baichuan'], {
   head: (config) => (config['vocab_size'] === baichuan2Vocabulary ? { unitRows: true } : {}),
 })
 
+const hiddenSizeOf13B = 5120
+
 /** Nothing else in the config tells Baichuan 2 from Baichuan 1. */
 const baichuan2Vocabulary = 125696
 
-/** The config class of the 7B models has `max_position_embeddings`, that of the 13B models only `model_max_length`. */
-function baichuanPositions(config: ModelConfig, { K, G, E }: LlamaSizes): Positions {
+/**
+ * The config class of the 7B models has `max_position_embeddings`, that of the 13B models only `model_max_length`. A config
+ * of 13B's width that has the former says both: it is refused rather than guessed at.
+ */
+function baichuanPositions(config: ModelConfig, { D, K, G, E }: LlamaSizes): Positions {
+  if (config['max_position_embeddings'] != null && D === hiddenSizeOf13B) {
+    throw new UnsupportedModelError(
+      `config.json: "hidden_size" is ${D} as in Baichuan 13B (ALiBi), beside "max_position_embeddings" as in Baichuan 7B (rotary positions), ` +
+        'expected one of the two; remove "max_position_embeddings" if the checkpoint is a 13B',
+    )
+  }
   if (config['max_position_embeddings'] != null) return { type: 'rotary', rope: readRope(config, E) }
   if (config['model_max_length'] != null) return { type: 'alibi', slopes: alibiSlopes(K * G), factor: 1 }
   throw new UnsupportedModelError(

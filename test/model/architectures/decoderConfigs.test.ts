@@ -151,6 +151,16 @@ describe('Baichuan', () => {
   })
 })
 
+describe('Baichuan 13B', () => {
+  it('is not taken for a 7B by a config that says both', async () => {
+    const { model } = await open('tiny-variants/baichuan-7b')
+    const form = (config: ModelConfig) => model.architecture.stacks.decoder!.blocks[0]!.form(config, 0)
+    const wide = { ...model.config, hidden_size: 5120, num_attention_heads: 40 }
+    expect(() => form(wide)).toThrow(/"max_position_embeddings" as in Baichuan 7B/)
+    expect(form({ ...wide, max_position_embeddings: null })).toMatchObject({ positions: { type: 'alibi' } })
+  })
+})
+
 describe('a checkpoint', () => {
   it('of another shape fails with the name and the sizes', async () => {
     await expect(reopened('tiny-random/gpt2', { n_inner: 128 })).rejects.toThrow(CheckpointError)
