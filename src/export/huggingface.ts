@@ -5,13 +5,14 @@ import { publishFolder } from '../format/atomicFolder.ts'
 import { isSafetensorsType, type SafetensorsType } from '../format/safetensors/dtypes.ts'
 import { type TensorSource, writeSafetensors } from '../format/safetensors/write.ts'
 import { applyPlan } from '../model/applyPlan.ts'
+import { type CustomLayer, customConfig } from '../model/customConfig.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
+import { remoteFamilies, remoteFamilyOf, remoteModule } from '../model/remoteFamilies.ts'
 import type { Block, BlockKind, ModelConfig, PruningPlan, StackName, WeightStore, WeightTable } from '../types.ts'
-import { type CustomLayer, customConfig } from '../model/customConfig.ts'
+import { configText } from './configText.ts'
 import { type ExportForm, type Layout, layoutOf, type NewLayer } from './layout.ts'
 import { type MeasuredPerplexity, modelCard } from './modelCard.ts'
-import { remoteFamilies, remoteFamilyOf, remoteModule } from '../model/remoteFamilies.ts'
 import { remoteCode } from './remoteCode.ts'
 import { stockConfig } from './stockConfig.ts'
 import { type UniformWidths, uniformWidths, widthsOf } from './widths.ts'
@@ -88,7 +89,7 @@ export async function exportHuggingFace(
       for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
       if (remote !== undefined) await writeFileAtomic(join(folder, `${remoteModule}.py`), remoteCode(remote))
       await writeFileAtomic(join(folder, 'README.md'), card)
-      await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`)
+      await writeFileAtomic(join(folder, 'config.json'), await configText(model, config))
     },
     { replace: options.replace ?? false, signal: options.signal },
   )

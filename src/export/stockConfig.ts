@@ -22,7 +22,16 @@ const layerCountKeys: Readonly<
 const perLayerKeys = ['layer_types', 'no_rope_layers', 'attention_layers']
 
 /** Keys that hold the width of the mlp. */
-const channelKeys = ['intermediate_size', 'n_inner', 'ffn_dim']
+const channelKeys = [
+  'intermediate_size',
+  'n_inner',
+  'ffn_dim',
+  'ffn_hidden_size',
+  'hidden_dim',
+  'd_ff',
+  'encoder_ffn_dim',
+  'decoder_ffn_dim',
+]
 
 type Widths = Pick<UniformWidths, 'K' | 'F'>
 
@@ -98,8 +107,13 @@ function narrow(cut: Record<string, unknown>, architecture: Architecture, config
     cut['head_dim'] = sizes['E']
   }
   if (widths.F !== undefined && widths.F !== sizes['F']) {
-    const key = channelKeys.find((name) => name in config) ?? 'intermediate_size'
-    cut[key] = widths.F
+    const present = channelKeys.filter((key) => key in config)
+    for (const key of present) cut[key] = widths.F
+    if (present.length === 0) {
+      // the width is a default; the key is the one that the family reads
+      const read = channelKeys.find((key) => architecture.sizes({ ...config, [key]: widths.F })['F'] === widths.F)
+      if (read !== undefined) cut[read] = widths.F
+    }
   }
 }
 

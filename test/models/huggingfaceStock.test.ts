@@ -26,7 +26,10 @@ async function modelFolders(folder: string): Promise<string[]> {
 
 const isPostNorm = (model: Model) => model.blocks.some(({ weights }) => weights['outputNorm'] !== undefined)
 
-/** Removed blocks by name of the plan; a family may have no stock form for the later ones, but for the first it must. */
+/**
+ * Removed blocks by name of the plan; a family may have no stock form for the later ones, but for the first it must.
+ * Repacked post-norm layers are left out: no dense model of transformers can be changed to show what they compute.
+ */
 function plansFor(model: Model): [name: string, required: boolean, plan: PruningPlan][] {
   const remove = (test: (block: Block) => boolean): PruningPlan => ({
     blocks: model.blocks.filter(test).map(({ id }) => id),
@@ -36,13 +39,14 @@ function plansFor(model: Model): [name: string, required: boolean, plan: Pruning
   const channels = Object.fromEntries(
     model.blocks.filter(({ kind }) => kind === 'mlp').map((block) => [block.id, [block.units - 1, 0, 5]]),
   )
-  return [
+  const plans: [string, boolean, PruningPlan][] = [
     ['middle', true, remove(({ layer }) => layer === 1)],
     ['first', false, remove(({ layer }) => layer === 0)],
     ['firstOfOne', false, remove(({ layer, stack }) => layer === 0 && stack === 'decoder')],
     ['repacked', false, remove(({ layer, kind }) => (layer === 0 ? kind === 'mlp' : layer === 1 && kind !== 'mlp'))],
     ['channels', false, { blocks: [], units: channels }],
   ]
+  return plans.filter(([name]) => name !== 'repacked' || !isPostNorm(model))
 }
 
 /** What the dense model has to lose for the same effect, in words of its parameters. */
