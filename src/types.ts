@@ -43,6 +43,8 @@ export interface TensorInfo {
 /** The tensors of a checkpoint under their Hugging Face names, read by position when asked for. */
 export interface WeightStore {
   readonly tensors: ReadonlyMap<string, TensorInfo>
+  /** Tensors of a type that cannot be read as weights, with that type's name: `F8_E4M3`. */
+  readonly unsupported?: ReadonlyMap<string, string>
   /** The files behind the store, in the order their bytes enter the content hash. */
   readonly files: readonly string[]
   /** Values widened to float32, row-major; the caller owns the array. Throws `CheckpointError` for an unknown name. */
@@ -89,6 +91,8 @@ export interface RowObjective extends Objective {
 export interface RowOptions {
   /** First row and the row after the last; default all. */
   readonly range?: readonly [start: number, end: number] | undefined
+  /** A plan that these and the plans of later calls differ little from: its states are worth remembering. Changes no value. */
+  readonly trunk?: PruningPlan | undefined
   readonly signal?: AbortSignal | undefined
   /** Called for each plan as soon as its values are complete, before the promise resolves. */
   readonly onRows?: ((plan: number, values: Float64Array) => void) | undefined
@@ -124,9 +128,18 @@ export interface TokenRows {
   readonly decoder?: TokenRows | undefined
 }
 
+export type LossArithmetic = 'precise' | 'released'
+
 export interface TokenLossOptions {
   /** A target id that is not counted, as the padding id in BlockPruner's code. */
   readonly ignored?: number | undefined
+  /**
+   * How log Σ exp is summed over the vocabulary. `precise` (default): agrees with float64 to 1e-5 nats. `released`: in plain float32,
+   * as PyTorch does for the authors' permuted logits; 1e-4 nats too low for 49,152 tokens, and what their published numbers have.
+   */
+  readonly arithmetic?: LossArithmetic | undefined
+  /** Remember the states along this plan; absent: along what all plans have in common. */
+  readonly trunk?: PruningPlan | undefined
   readonly signal?: AbortSignal | undefined
   /** Called for each plan as soon as its losses are complete, before the promise resolves. */
   readonly onLosses?: ((plan: number, losses: Float64Array) => void) | undefined

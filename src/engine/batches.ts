@@ -17,13 +17,15 @@ export interface Batch {
 export interface Chunk {
   readonly start: number
   readonly batches: readonly Batch[]
+  /** Of the states after all stages together. */
+  readonly stateBytes: number
 }
 
 /** Tokens that go through an operation together. Bounds the activations, not the result. */
 const microBatchTokens = 1024
 
 /** Bytes of hidden states remembered between plans; calibration beyond that goes through in several chunks of rows. */
-const trunkBytes = 4 * 2 ** 30
+export const trunkBytes = 4 * 2 ** 30
 
 /** Cuts rows into chunks whose states of width `width` fit the memory budget, and each chunk into micro-batches. */
 export function chunksOf(rows: TokenRows, program: Program, width: number): Chunk[] {
@@ -40,7 +42,7 @@ export function chunksOf(rows: TokenRows, program: Program, width: number): Chun
       const count = Math.min(batchRows, end - first)
       batches.push({ first, rows: count, data: dataOf(rows, first, count, program.readsPadding) })
     }
-    chunks.push({ start, batches })
+    chunks.push({ start, batches, stateBytes: (end - start) * statesPerRow * width * 4 })
   }
   return chunks
 }

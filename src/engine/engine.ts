@@ -76,7 +76,15 @@ export function openEngine(model: Model, { threads }: EngineOptions = {}): Engin
   return {
     tokenLosses: (rows, plans, options = {}) =>
       send(
-        (call, number) => ({ type: 'tokenLosses', call, rows: number, plans, ignored: options.ignored }),
+        (call, number) => ({
+          type: 'tokenLosses',
+          call,
+          rows: number,
+          plans,
+          ignored: options.ignored,
+          trunk: options.trunk,
+          arithmetic: options.arithmetic,
+        }),
         rows,
         options,
       ),

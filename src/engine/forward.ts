@@ -5,8 +5,8 @@ import type { Graph } from '../graph/graph.ts'
 import { programOf, type Stage } from '../graph/program.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
-import type { Engine, PruningPlan, TokenRows, WeightTable } from '../types.ts'
-import { type Batch, type Chunk, chunksOf, type Tensors } from './batches.ts'
+import type { Engine, PruningPlan, TokenLossOptions, TokenRows, WeightTable } from '../types.ts'
+import { type Batch, type Chunk, chunksOf, type Tensors, trunkBytes } from './batches.ts'
 import { environmentCache } from './environment.ts'
 import { distancesOfRows } from './hiddenDistance.ts'
 import { predictionsOf, statesAt } from './predictions.ts'
@@ -26,6 +26,13 @@ const logitBytes = 2 ** 26
 /** The tensors of each micro-batch of a chunk. */
 type State = readonly Tensors[]
 
+interface RememberedRows {
+  readonly rows: TokenRows
+  readonly start: number
+  readonly stateBytes: number
+  readonly trunk: Trunk<State>
+}
+
 /** The forward passes of `model` in the calling thread, which they block; `engine.ts` is the same behind a worker thread. */
 export function openForward(model: Model, options: ForwardOptions = {}): Engine {
   const program = programOf(model, options.kernel)
@@ -33,7 +40,8 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   const weights = weightsOf(model)
   const environment = environmentCache()
   const width = model.sizes['D']!
-  let trunk: { rows: TokenRows; start: number; trunk: Trunk<State> } | undefined
+  /** Of the rows walked last, the latest first. */
+  let trunks: readonly RememberedRows[] = []
   let reference: { rows: TokenRows; start: number; hidden: readonly Float32Array[] } | undefined
 
   /** Runs a graph on the tensors `given` under its own names for them. */
@@ -67,22 +75,23 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   /** Walks all plans over one chunk of rows; `arrive` gets the final states of its micro-batches. */
   async function walk(
     rows: TokenRows,
-    { start, batches }: Chunk,
+    chunk: Chunk,
     plans: readonly PruningPlan[],
-    signal: AbortSignal | undefined,
+    { signal, trunk: along }: Pick<TokenLossOptions, 'signal' | 'trunk'>,
     arrive: (plans: readonly number[], state: State) => Promise<void>,
   ): Promise<void> {
-    if (trunk?.rows !== rows || trunk.start !== start) trunk = { rows, start, trunk: createTrunk<State>() }
-    const removed = plans.map((plan) => new Set(plan.blocks))
-    const variants = plans.map((plan) => new Map(Object.entries(plan.units).map(([id, units]) => [id, `${units}`])))
+    const { trunk } = remembered(rows, chunk)
+    const known = along === undefined ? plans : [...plans, along]
+    const removed = known.map((plan) => new Set(plan.blocks))
+    const variants = known.map((plan) => new Map(Object.entries(plan.units).map(([id, units]) => [id, `${units}`])))
     await visitDepthFirst<State>(
       {
         stages: program.stages.length,
         variant(plan, index) {
           const { block, bareNorm } = program.stages[index]!
           if (block === undefined) return ''
-          const gone = removed[plan]!.has(block.id) || plans[plan]!.units[block.id]?.length === block.units
-          if (gone) return bareNorm === undefined || plans[plan]!.outputNorms === 'drop' ? undefined : 'branch'
+          const gone = removed[plan]!.has(block.id) || known[plan]!.units[block.id]?.length === block.units
+          if (gone) return bareNorm === undefined || known[plan]!.outputNorms === 'drop' ? undefined : 'branch'
           return variants[plan]!.get(block.id) ?? ''
         },
         step(index, variant, state) {
@@ -91,14 +100,27 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
           return runStage(program.stages[index]!, variant === 'branch' ? variant : units, state)
         },
         arrive,
-        trunk: trunk.trunk,
+        trunk,
+        along: along && plans.length,
       },
       plans.map((_, i) => i),
-      batches.map(({ data }) => data),
+      chunk.batches.map(({ data }) => data),
     )
   }
 
-  function headOf(kind: 'tokenLoss' | 'logits') {
+  /** The trunk of a chunk of rows. Those walked longest ago are forgotten where all together need too much memory. */
+  function remembered(rows: TokenRows, { start, stateBytes }: Chunk): RememberedRows {
+    const known = trunks.find((entry) => entry.rows === rows && entry.start === start)
+    const latest = known ?? { rows, start, stateBytes, trunk: createTrunk<State>() }
+    let bytes = 0
+    trunks = [latest, ...trunks.filter((entry) => entry !== latest)].filter((entry) => {
+      bytes += entry.stateBytes
+      return entry === latest || bytes <= trunkBytes
+    })
+    return latest
+  }
+
+  function headOf(kind: 'tokenLoss' | 'releasedTokenLoss' | 'logits') {
     if (program.heads !== undefined) return program.heads[kind]
     throw new UnsupportedModelError(
       `${model.id}: has no head that predicts anything, expected one for a loss; score it by the distance of its hidden states`,
@@ -106,7 +128,12 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   }
 
   /** Nats of each row of the batch. */
-  async function lossesOfBatch(rows: TokenRows, batch: Batch, hidden: ort.Tensor, ignored: number | undefined) {
+  async function lossesOfBatch(
+    rows: TokenRows,
+    batch: Batch,
+    hidden: ort.Tensor,
+    { ignored, arithmetic }: TokenLossOptions,
+  ) {
     const predicting = rows.decoder ?? rows
     if (predicting.targets === undefined && model.architecture.family !== 'decoder') {
       throw new EngineError(
@@ -116,7 +143,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     const { positions, targets } = predictionsOf(predicting, batch.first, batch.rows)
     // only what predicts something goes through the widest product of the model
     const states = statesAt(hidden.data as Float32Array, width, positions)
-    const { graph, weights: table } = headOf('tokenLoss')
+    const { graph, weights: table } = headOf(arithmetic === 'released' ? 'releasedTokenLoss' : 'tokenLoss')
     const chunk = Math.max(1, Math.min(positions.length, Math.floor(logitBytes / 4 / model.sizes['V']!)))
     const sums = new Float64Array(batch.rows)
     for (let start = 0; start < positions.length; start += chunk) {
@@ -137,7 +164,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   /** Final hidden states of the dense model, one array a micro-batch. */
   async function denseHidden(rows: TokenRows, chunk: Chunk, signal: AbortSignal | undefined) {
     if (reference?.rows !== rows || reference.start !== chunk.start) {
-      await walk(rows, chunk, [emptyPlan], signal, async (_, state) => {
+      await walk(rows, chunk, [emptyPlan], { signal }, async (_, state) => {
         const hidden = state.map((tensors) => tensors['hidden']!.data as Float32Array)
         reference = { rows, start: chunk.start, hidden }
       })
@@ -156,13 +183,14 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   }
 
   return {
-    async tokenLosses(rows, plans, { ignored, onLosses, signal } = {}) {
+    async tokenLosses(rows, plans, options = {}) {
+      const { onLosses } = options
       const losses = plans.map(() => new Float64Array(rows.rows))
       for (const chunk of chunks(rows)) {
-        await walk(rows, chunk, plans, signal, async (arrived, state) => {
+        await walk(rows, chunk, plans, options, async (arrived, state) => {
           let end = chunk.start
           for (const [i, batch] of chunk.batches.entries()) {
-            const sums = await lossesOfBatch(rows, batch, state[i]!['hidden']!, ignored)
+            const sums = await lossesOfBatch(rows, batch, state[i]!['hidden']!, options)
             for (const plan of arrived) losses[plan]!.set(sums, batch.first)
             end = batch.first + batch.rows
           }
@@ -176,7 +204,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       const distances = plans.map(() => new Float64Array(rows.rows))
       for (const chunk of chunks(rows)) {
         const dense = await denseHidden(rows, chunk, signal)
-        await walk(rows, chunk, plans, signal, async (arrived, state) => {
+        await walk(rows, chunk, plans, { signal }, async (arrived, state) => {
           let end = chunk.start
           for (const [i, batch] of chunk.batches.entries()) {
             const hidden = state[i]!['hidden']!.data as Float32Array
@@ -193,7 +221,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     async hiddenStates(rows, plan) {
       const parts: Float32Array[] = []
       for (const chunk of chunks(rows)) {
-        await walk(rows, chunk, [plan], undefined, async (_, state) => {
+        await walk(rows, chunk, [plan], {}, async (_, state) => {
           for (const { hidden } of state) parts.push(hidden!.data as Float32Array)
         })
       }
@@ -204,7 +232,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       const parts: Float32Array[] = []
       const { graph, weights: table, readsFirst } = headOf('logits')
       for (const chunk of chunks(rows)) {
-        await walk(rows, chunk, [plan], undefined, async (_, state) => {
+        await walk(rows, chunk, [plan], {}, async (_, state) => {
           for (const { hidden } of state) {
             const [batchRows, tokens] = hidden!.dims as [number, number]
             const positions = Int32Array.from({ length: batchRows }, (_, row) => row * tokens)

@@ -1,4 +1,4 @@
-import type { HiddenDistanceOptions, PruningPlan, TokenRows } from '../types.ts'
+import type { HiddenDistanceOptions, LossArithmetic, PruningPlan, TokenRows } from '../types.ts'
 
 /** What the engine and its worker thread say to each other. */
 export interface WorkerData {
@@ -18,6 +18,8 @@ export type EngineRequest =
       readonly rows: number
       readonly plans: readonly PruningPlan[]
       readonly ignored: number | undefined
+      readonly trunk: PruningPlan | undefined
+      readonly arithmetic: LossArithmetic | undefined
     }
   | {
       readonly type: 'hiddenDistances'

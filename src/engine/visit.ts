@@ -12,11 +12,17 @@ export interface Walk<State> {
   arrive(plans: readonly number[], state: State): Promise<void>
   /** States remembered from earlier walks over the same input; absent: nothing is remembered. */
   readonly trunk?: Trunk<State>
+  /**
+   * The plan along which states are remembered; it need not be visited. Absent: what the visited plans have in common. Named, it lets
+   * walks of one or two plans near it share states: each costs what comes after its first difference.
+   */
+  readonly along?: number | undefined
 }
 
 /** Visits every plan depth first, from `state` at `stage`. */
 export async function visitDepthFirst<State>(walk: Walk<State>, plans: readonly number[], start: State): Promise<void> {
-  const common = walk.trunk && commonPath(walk, plans)
+  const { along } = walk
+  const common = walk.trunk && commonPath(walk, along === undefined ? plans : [along])
   async function visit(members: readonly number[], from: number, path: string, initial: State): Promise<void> {
     let [group, state, done] = [members, initial, path]
     for (let stage = from; stage < walk.stages; stage++) {
@@ -47,8 +53,8 @@ export async function visitDepthFirst<State>(walk: Walk<State>, plans: readonly 
     const known = walk.trunk?.recall(stage, after)
     if (known !== undefined) return known
     const next = await walk.step(stage, variant, state)
-    const isTrunk = members.length === plans.length || common?.[stage] === after
-    if (isTrunk) walk.trunk?.keep(stage, after, next)
+    const isShared = along === undefined && members.length === plans.length
+    if (isShared || common?.[stage] === after) walk.trunk?.keep(stage, after, next)
     return next
   }
   if (plans.length > 0) await visit(plans, 0, '', start)

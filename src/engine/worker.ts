@@ -41,6 +41,8 @@ function resultOf(
     case 'tokenLosses':
       return engine.tokenLosses(input, request.plans, {
         ignored: request.ignored,
+        trunk: request.trunk,
+        arithmetic: request.arithmetic,
         signal: flagSignal(request.call),
         onLosses: (plan, losses) => respond({ type: 'losses', call: request.call, plan, losses }),
       })

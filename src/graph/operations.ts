@@ -43,6 +43,8 @@ export interface OperationAttributes {
   softmax: Record<never, never>
   /** Over the last axis. */
   logSoftmax: Record<never, never>
+  /** log Σ exp over the last axis, which goes; summed in plain float32. */
+  logSumExp: Record<never, never>
   /** x (N,V), index (N) → x[n, index[n]] (N) */
   pick: Record<never, never>
   /**

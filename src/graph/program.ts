@@ -5,7 +5,7 @@ import type { Block, StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph } from './attention.ts'
 import { embeddingGraph } from './embedding.ts'
 import type { Graph } from './graph.ts'
-import { logitsGraph, tokenLossGraph } from './head.ts'
+import { logitsGraph, releasedTokenLossGraph, tokenLossGraph } from './head.ts'
 import { mlpGraph } from './mlp.ts'
 import { multiHeadAttentionGraph } from './multiHeadAttention.ts'
 import { normGraph } from './normGraph.ts'
@@ -17,7 +17,7 @@ export interface Program {
   /** Whether attention looks both ways, so that it must be told where a row is padding. */
   readonly readsPadding: boolean
   /** Undefined for a model without a head. */
-  readonly heads: Readonly<Record<'tokenLoss' | 'logits', Head>> | undefined
+  readonly heads: Readonly<Record<'tokenLoss' | 'releasedTokenLoss' | 'logits', Head>> | undefined
 }
 
 /**
@@ -61,6 +61,11 @@ export function programOf(model: Model, kernel: AttentionKernel = 'fused'): Prog
     stages: stacks.flatMap(([stack, table]) => stackStages(model, stack, table, kernel, share)),
     heads: headForm && {
       tokenLoss: { weights: outer, graph: tokenLossGraph(headForm), readsFirst: headForm.readsFirst === true },
+      releasedTokenLoss: {
+        weights: outer,
+        graph: releasedTokenLossGraph(headForm),
+        readsFirst: headForm.readsFirst === true,
+      },
       logits: { weights: outer, graph: logitsGraph(headForm), readsFirst: headForm.readsFirst === true },
     },
   }

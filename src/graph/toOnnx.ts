@@ -105,6 +105,7 @@ const lowerings: Lowerings = {
   },
   softmax: (_, names) => one('Softmax', names, { axis: { int: -1 } }),
   logSoftmax: (_, names) => one('LogSoftmax', names, { axis: { int: -1 } }),
+  logSumExp: (_, names) => withConstants('ReduceLogSumExp', names, [[-1]], { keepdims: { int: 0 } }),
   pick(_, { inputs: [x, index], output }) {
     const axis = constant(`${output}_axis`, [1])
     const [column, picked] = [`${output}_index`, `${output}_column`]
@@ -165,10 +166,15 @@ function one(type: string, { inputs, output }: Names, attributes: OnnxNode['attr
   return { nodes: [{ type, inputs, outputs: [output], attributes }], initializers: [] }
 }
 
-function withConstants(type: string, { inputs, output }: Names, values: readonly (readonly number[])[]): Lowered {
+function withConstants(
+  type: string,
+  { inputs, output }: Names,
+  values: readonly (readonly number[])[],
+  attributes: OnnxNode['attributes'] = {},
+): Lowered {
   const initializers = values.map((value, i) => constant(`${output}_${i}`, value))
   return {
-    nodes: [{ type, inputs: [...inputs, ...initializers.map(({ name }) => name)], outputs: [output] }],
+    nodes: [{ type, inputs: [...inputs, ...initializers.map(({ name }) => name)], outputs: [output], attributes }],
     initializers,
   }
 }

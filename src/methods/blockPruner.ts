@@ -1,7 +1,7 @@
-import { EngineError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, remainingBlocks, withoutBlock } from '../model/plan.ts'
-import type { BlockKind, Objective, PruningPlan, PruningStep, Score } from '../types.ts'
+import type { BlockKind, Objective, PruningPlan, PruningStep } from '../types.ts'
+import { best, lowest } from './lowest.ts'
 
 export interface BlockPrunerOptions {
   /** Kinds of blocks that may go; default attention and mlp. */
@@ -32,24 +32,9 @@ export async function* blockPruner(
       signal,
     )
     const scores = candidates.map(({ id }, i) => ({ block: id, loss: losses[i]! }))
-    const best = lowest(scores)
-    if (best === undefined) {
-      throw new EngineError(
-        `step ${plan.blocks.length + 1}: all ${scores.length} candidates have a loss that is no number; ` +
-          'is the model damaged beyond what was removed?',
-      )
-    }
-    const runnerUp = lowest(scores.filter((score) => score !== best))
-    plan = withoutBlock(plan, best.block)
-    yield { plan, removed: [best.block], loss: best.loss, ...(runnerUp && { runnerUp }) }
+    const chosen = best(scores, plan.blocks.length + 1)
+    const runnerUp = lowest(scores.filter((score) => score !== chosen))
+    plan = withoutBlock(plan, chosen.block)
+    yield { plan, removed: [chosen.block], loss: chosen.loss, ...(runnerUp && { runnerUp }) }
   }
-}
-
-/** The first score with the lowest finite loss, undefined when none is finite. */
-function lowest(scores: readonly Score[]): Score | undefined {
-  let best: Score | undefined
-  for (const score of scores) {
-    if (score.loss < (best?.loss ?? Number.POSITIVE_INFINITY)) best = score
-  }
-  return best
 }

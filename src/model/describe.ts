@@ -128,6 +128,12 @@ function spelledAsStored(table: WeightTable, stored: StoredName): WeightTable {
 function shapeChecker(path: string, weights: WeightStore) {
   return (table: WeightTable, sizes: Sizes): void => {
     for (const [name, axes] of Object.values(table)) {
+      const type = weights.unsupported?.get(name)
+      if (type !== undefined) {
+        throw new CheckpointError(
+          `${path}: tensor "${name}" is stored as ${type}, expected F32, F16 or BF16; convert the checkpoint to bfloat16 or use its unquantised original`,
+        )
+      }
       const found = weights.tensors.get(name)
       if (found === undefined) {
         throw new CheckpointError(

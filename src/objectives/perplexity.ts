@@ -1,9 +1,11 @@
-import type { Engine, RowObjective, TokenRows } from '../types.ts'
+import type { Engine, LossArithmetic, RowObjective, TokenRows } from '../types.ts'
 import { rowRanges } from './rowRanges.ts'
 
 export interface PerplexityOptions {
   /** A target id that is not counted: BlockPruner's code takes the padding id of the config where it is not 0. */
   readonly ignored?: number | undefined
+  /** How log Σ exp is summed; `precise` unless given. */
+  readonly arithmetic?: LossArithmetic | undefined
   /** Its name in a journal; `perplexity` unless given. */
   readonly measure?: string | undefined
   /** What the losses count; `nats per token` unless given. */
@@ -19,7 +21,7 @@ export interface PerplexityOptions {
 export function perplexityObjective(
   engine: Engine,
   rows: TokenRows,
-  { ignored, measure = 'perplexity', unit = 'nats per token' }: PerplexityOptions = {},
+  { ignored, arithmetic, measure = 'perplexity', unit = 'nats per token' }: PerplexityOptions = {},
 ): RowObjective {
   const counts = predictedTokens(rows, ignored)
   const part = rowRanges(rows)
@@ -35,10 +37,10 @@ export function perplexityObjective(
     async evaluate(plans, signal) {
       return (await this.evaluateRows(plans, { signal })).map((values) => combine(values))
     },
-    async evaluateRows(plans, { range = [0, rows.rows] as const, signal, onRows } = {}) {
+    async evaluateRows(plans, { range = [0, rows.rows] as const, trunk, signal, onRows } = {}) {
       const meansOf = (sums: Float64Array) => sums.map((sum, i) => sum / counts[range[0] + i]!)
       const onLosses = onRows && ((plan: number, sums: Float64Array) => onRows(plan, meansOf(sums)))
-      return (await engine.tokenLosses(part(range), plans, { ignored, signal, onLosses })).map(meansOf)
+      return (await engine.tokenLosses(part(range), plans, { ignored, arithmetic, trunk, signal, onLosses })).map(meansOf)
     },
   }
 }

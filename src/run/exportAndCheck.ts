@@ -5,7 +5,7 @@ import { openModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
-import type { PruningPlan, TokenRows } from '../types.ts'
+import type { LossArithmetic, PruningPlan, TokenRows } from '../types.ts'
 
 /** Relative difference of two perplexities that different layouts of the same arithmetic may show. */
 const tolerance = 1e-4
@@ -28,6 +28,7 @@ export async function exportAndCheck(
     readonly rows: TokenRows
     readonly expectedLoss: number
     readonly ignored?: number | undefined
+    readonly arithmetic?: LossArithmetic | undefined
     readonly threads?: number | undefined
   },
   options: HuggingFaceExportOptions = {},
@@ -36,10 +37,10 @@ export async function exportAndCheck(
   const reopened = await openModel(directory, directory)
   const engine = openEngine(reopened, { threads: check.threads })
   try {
-    const [loss = Number.NaN] = await perplexityObjective(engine, check.rows, { ignored: check.ignored }).evaluate(
-      [emptyPlan],
-      options.signal,
-    )
+    const [loss = Number.NaN] = await perplexityObjective(engine, check.rows, {
+      ignored: check.ignored,
+      arithmetic: check.arithmetic,
+    }).evaluate([emptyPlan], options.signal)
     const relativeDifference = Math.abs(Math.exp(loss - check.expectedLoss) - 1)
     if (!(relativeDifference <= tolerance)) {
       throw new OutputError(

@@ -23,7 +23,7 @@ export function journaledObjective(
     async evaluate(plans, signal) {
       return (await this.evaluateRows(plans, { signal })).map((values) => objective.combine(values))
     },
-    async evaluateRows(plans, { range = [0, objective.rows] as const, signal, onRows } = {}) {
+    async evaluateRows(plans, { range = [0, objective.rows] as const, trunk, signal, onRows } = {}) {
       const isWhole = range[0] === 0 && range[1] === objective.rows
       const measure = isWhole ? objective.measure : `${objective.measure}[${range.join(':')}]`
       const results = plans.map((plan) => journal.recall(measure, plan))
@@ -45,6 +45,7 @@ export function journaledObjective(
         missing.map((plan): PruningPlan => plans[plan]!),
         {
           range,
+          trunk,
           signal,
           onRows(index, values) {
             const plan = missing[index]!

@@ -9,7 +9,7 @@ import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
-import type { BlockKind } from '../types.ts'
+import type { BlockKind, LossArithmetic } from '../types.ts'
 import { type Budget, checkBudget } from './budget.ts'
 import { type RowsRequest, readRows } from './calibrate.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
@@ -29,6 +29,8 @@ export interface PruneModelRequest {
   /** A text to measure the dense and the pruned model on, for the card and the result. */
   readonly evaluation?: RowsRequest | undefined
   readonly seed: number
+  /** How the loss of a token is summed: `released` reproduces numbers of the authors' code; default `precise`. */
+  readonly arithmetic?: LossArithmetic | undefined
   readonly threads?: number | undefined
   /** Write the pruned checkpoint to `output`/model; default true. */
   readonly export?: boolean | undefined
@@ -75,7 +77,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     const candidates = model.blocks.filter(({ kind }) => kinds.includes(kind)).length
     onProgress?.({ type: 'loaded', model, rows, budget, candidates })
     const ignored = ignoredTarget(model)
-    const objective = perplexityObjective(engine, rows, { ignored })
+    const objective = perplexityObjective(engine, rows, { ignored, arithmetic: request.arithmetic })
     const inputs: RunInputs = {
       model: {
         id: model.id,
@@ -84,7 +86,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
         parameters: model.parameters,
       },
       method: 'blockpruner',
-      options: { kinds: [...kinds], ...budget },
+      options: { kinds: [...kinds], ...budget, ...(request.arithmetic === 'released' && { arithmetic: 'released' }) },
       calibration: rows.description,
       seed,
       versions: versions(),
@@ -110,7 +112,13 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     const result = { file, planPath: join(output, 'plan.json'), evaluation }
     if (request.export === false) return result
     const exportPath = join(output, 'model')
-    const check = { rows, ignored, threads, expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss }
+    const check = {
+      rows,
+      ignored,
+      threads,
+      arithmetic: request.arithmetic,
+      expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss,
+    }
     const written = await exportAndCheck(model, file.plan, exportPath, check, {
       replace: await exists(exportPath),
       method: `BlockPruner (arXiv:2406.10594) on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,

@@ -2,7 +2,7 @@ import { Command, Option } from 'commander'
 import { PlanError } from '../../errors.ts'
 import type { Budget } from '../../run/budget.ts'
 import { type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
-import type { BlockKind } from '../../types.ts'
+import type { BlockKind, LossArithmetic } from '../../types.ts'
 import type { Interruption } from '../interruption.ts'
 import {
   decimalNumber,
@@ -26,6 +26,7 @@ interface PruneOptions extends SharedOptions, TextOptions {
   readonly ratio?: number
   readonly evalDataset?: string
   readonly export: boolean
+  readonly arithmetic: LossArithmetic
 }
 
 const defaultRows = 16
@@ -50,6 +51,11 @@ export function pruneCommand(interruption: Interruption): Command {
     )
   withTextOptions(command, { dataset: 'embedded', nsamples: defaultRows })
     .option('--eval-dataset <source>', 'measure dense and pruned model on this text as well')
+    .addOption(
+      new Option('--arithmetic <name>', "precise, or released: float32 sums as in the authors' code")
+        .choices(['precise', 'released'])
+        .default('precise'),
+    )
     .option('--no-export', 'stop at the plan')
   return withOutputOptions(command).action(async (options: PruneOptions) => {
     interruption.advise(`interrupted; the same command again resumes the run in ${options.output}`)

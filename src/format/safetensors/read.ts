@@ -122,6 +122,7 @@ function storeOf({ files, entries }: OpenFiles): WeightStore {
   for (const { name, type, shape } of entries.values()) {
     if (isSafetensorsType(type)) tensors.set(name, { name, type, shape })
   }
+  const unsupported = [...entries.values()].filter(({ type }) => !Object.hasOwn(widen, type))
   const origin = files.map((file) => basename(file.path)).join(', ')
 
   function entryOf(name: string): StoredEntry {
@@ -140,6 +141,7 @@ function storeOf({ files, entries }: OpenFiles): WeightStore {
 
   return {
     tensors,
+    unsupported: new Map(unsupported.map(({ name, type }) => [name, type])),
     files: files.map((file) => file.path),
     async read(name) {
       const entry = entryOf(name)
