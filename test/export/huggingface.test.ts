@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readCustomConfig } from '../../src/export/customConfig.ts'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
 import { openSafetensors } from '../../src/format/safetensors/read.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
@@ -142,6 +143,28 @@ describe('a Hugging Face export', () => {
     for (const name of Object.values(left.auto_map as Record<string, string>)) {
       expect(code).toContain(`class ${name.replace('modeling_blockpruner.', '')}(`)
     }
+  })
+
+  test('says in a custom config what its tensors are: no other block, no other shape', async () => {
+    const { infos, config: left } = await exported('reopened', llamaOf('F32'), {
+      blocks: ['decoder.0.attention', 'decoder.2.mlp'],
+      units: { 'decoder.1.attention': [1], 'decoder.0.mlp': [4, 5] },
+    })
+    const { config: base, absent, units } = readCustomConfig(left)
+    const sizes = llama.sizes(base)
+    const expected = new Map<string, number[]>()
+    for (const [name, axes] of Object.values(llama.outer(base, () => false))) expected.set(name, shapeOf(axes, sizes))
+    for (let layer = 0; layer < llama.stacks.decoder!.layers(base); layer++) {
+      for (const { kind, unit, weights } of llama.stacks.decoder!.blocks) {
+        const id: BlockId = `decoder.${layer}.${kind}`
+        if (absent.includes(id)) continue
+        const own = { ...sizes, [unit]: units[id] ?? sizes[unit]! }
+        for (const [name, axes] of Object.values(weights(base))) {
+          expected.set(name.replace('{layer}', `${layer}`), shapeOf(axes, own))
+        }
+      }
+    }
+    expect(new Map([...infos].map(([name, { shape }]) => [name, shape]))).toEqual(expected)
   })
 
   test('is custom where transformers would refuse the number of heads, though all layers are alike', async () => {
