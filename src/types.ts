@@ -101,6 +101,8 @@ export interface RowOptions {
 /** One candidate and the loss of the model without it. */
 export interface Score {
   readonly block: BlockId
+  /** Blocks that would go with it, where a step removes several. */
+  readonly others?: readonly BlockId[]
   readonly loss: number
 }
 

@@ -12,7 +12,7 @@ const blockId = z.templateLiteral([
   z.enum(['attention', 'crossAttention', 'mlp']),
 ]) as unknown as z.ZodType<BlockId>
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits')
-const score = z.strictObject({ block: blockId, loss: z.number() })
+const score = z.strictObject({ block: blockId, others: z.array(blockId).readonly().optional(), loss: z.number() })
 
 /** What a run was made from. Two runs with equal inputs give equal plans, byte for byte. */
 const inputsSchema = z.object({
