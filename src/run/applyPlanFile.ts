@@ -64,7 +64,9 @@ export function planOfSteps(file: PlanFile, steps: number | undefined): PruningP
       `--steps ${steps}: expected a whole number from 1 to ${file.steps.length}, the steps of the plan`,
     )
   }
-  return { blocks: file.steps.slice(0, steps).flatMap(({ removed }) => removed as BlockId[]), units: {} }
+  const blocks = file.steps.slice(0, steps).flatMap(({ removed }) => removed as BlockId[])
+  const { outputNorms } = file.plan
+  return { blocks, units: {}, ...(outputNorms && { outputNorms }) }
 }
 
 /** Seeded token ids, enough to tell two models apart: needs no tokenizer and no text. */

@@ -51,7 +51,11 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
       dense: { loss: dense, perplexity: Math.exp(dense) },
       steps,
       complete,
-      plan: { blocks: [...plan.blocks], units: plan.units as PlanFile['plan']['units'] },
+      plan: {
+        blocks: [...plan.blocks],
+        units: plan.units as PlanFile['plan']['units'],
+        ...(plan.outputNorms && { outputNorms: plan.outputNorms }),
+      },
     })
     let plan = emptyPlan
     for await (const step of run.method(objective)) {
