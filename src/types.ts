@@ -113,7 +113,9 @@ export interface PruningStep {
   readonly removed: readonly BlockId[]
   /** Loss of the model without everything in `plan`. */
   readonly loss: number
-  /** The second-best candidate of the step, absent when there was only one. */
+  /** What the step was chosen by, lower first, where that is not `loss`: a distance, an influence, a sum of weights. */
+  readonly score?: number
+  /** The second-best candidate of the step, absent when there was only one; a layer is named by its first block. */
   readonly runnerUp?: Score
 }
 
@@ -155,6 +157,31 @@ export interface HiddenDistanceOptions {
   readonly onLosses?: ((plan: number, distances: Float64Array) => void) | undefined
 }
 
+/** How far predictions are from the dense model's; `js_reversed` and `official_*` as FinerCut's released code has them. */
+export type OutputDistance =
+  | ('js' | 'kl' | 'angular' | 'euclidean')
+  | ('js_reversed' | 'official_kl' | 'official_angular' | 'official_norm')
+
+export interface OutputDistanceOptions {
+  readonly measure: OutputDistance
+  /** As for `tokenLosses`. */
+  readonly trunk?: PruningPlan | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Called for each plan as soon as its distances are complete, before the promise resolves. */
+  readonly onLosses?: ((plan: number, distances: Float64Array) => void) | undefined
+}
+
+/** From the input of the first block to the output of the last, blocks of one stack. */
+export type Span = readonly [first: BlockId, last: BlockId]
+
+/** cos(x, y), mean over tokens; or arccos(cos(x, y)) / π at the last token of a row. */
+export type SpanMeasure = 'cosine' | 'lastAngle'
+
+export interface SpanOptions {
+  readonly measure: SpanMeasure
+  readonly signal?: AbortSignal | undefined
+}
+
 /** Runs plans of one model. Methods and objectives get one handed in. */
 export interface Engine {
   /**
@@ -172,6 +199,18 @@ export interface Engine {
     plans: readonly PruningPlan[],
     options: HiddenDistanceOptions,
   ): Promise<Float64Array[]>
+  /**
+   * For each plan the distance of each row's predictions from the dense model's, at every token that is not padding. Kept of the
+   * dense model are its final hidden states (B·T,D), never its logits: both heads run for a few tokens at a time. In float64 from
+   * the logits on. Abortable as `tokenLosses`.
+   */
+  outputDistances(
+    rows: TokenRows,
+    plans: readonly PruningPlan[],
+    options: OutputDistanceOptions,
+  ): Promise<Float64Array[]>
+  /** For each span of the dense model, how alike the hidden states before and after it are in each row: one forward pass. */
+  similarities(rows: TokenRows, spans: readonly Span[], options: SpanOptions): Promise<Float64Array[]>
   /** Final hidden states before the head, (B·T,D) row-major, padding included; for embeddings and checks on small inputs. */
   hiddenStates(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
   /** Logits of every position, or one row of classes for each row, row-major: (B·T,V) or (B,C); for checks on small inputs. */

@@ -94,6 +94,21 @@ export function openEngine(model: Model, { threads }: EngineOptions = {}): Engin
         rows,
         options,
       ),
+    outputDistances: (rows, plans, options) =>
+      send(
+        (call, number) => ({
+          type: 'outputDistances',
+          call,
+          rows: number,
+          plans,
+          measure: options.measure,
+          trunk: options.trunk,
+        }),
+        rows,
+        options,
+      ),
+    similarities: (rows, spans, { measure, signal }) =>
+      send((call, number) => ({ type: 'similarities', call, rows: number, spans, measure }), rows, { signal }),
     hiddenStates: (rows, plan) => send((call, number) => ({ type: 'hiddenStates', call, rows: number, plan }), rows),
     logits: (rows, plan) => send((call, number) => ({ type: 'logits', call, rows: number, plan }), rows),
     firstNonFinite: (rows) => send((call, number) => ({ type: 'firstNonFinite', call, rows: number }), rows),

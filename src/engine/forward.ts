@@ -2,15 +2,17 @@ import * as ort from 'onnxruntime-node'
 import { EngineError, UnsupportedModelError } from '../errors.ts'
 import type { AttentionKernel } from '../graph/attention.ts'
 import type { Graph } from '../graph/graph.ts'
-import { programOf, type Stage } from '../graph/program.ts'
+import { type HeadKind, programOf, type Stage } from '../graph/program.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
-import type { Engine, PruningPlan, TokenLossOptions, TokenRows, WeightTable } from '../types.ts'
+import type { Engine, OutputDistance, PruningPlan, TokenLossOptions, TokenRows, WeightTable } from '../types.ts'
 import { type Batch, type Chunk, chunksOf, type Tensors, trunkBytes } from './batches.ts'
 import { environmentCache } from './environment.ts'
 import { distancesOfRows } from './hiddenDistance.ts'
+import { distanceRecipes } from './outputDistance.ts'
 import { predictionsOf, statesAt } from './predictions.ts'
 import { cpuSessions } from './sessions.ts'
+import { similaritiesOfRows, spanEnds } from './similarity.ts'
 import { createTrunk, type Trunk, visitDepthFirst } from './visit.ts'
 import { type Cut, weightsOf } from './weights.ts'
 
@@ -120,7 +122,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     return latest
   }
 
-  function headOf(kind: 'tokenLoss' | 'releasedTokenLoss' | 'logits') {
+  function headOf(kind: HeadKind) {
     if (program.heads !== undefined) return program.heads[kind]
     throw new UnsupportedModelError(
       `${model.id}: has no head that predicts anything, expected one for a loss; score it by the distance of its hidden states`,
@@ -159,6 +161,38 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       }
     }
     return sums
+  }
+
+  /** Distances of the predictions of each row of the batch; `dense` and `hidden` are its final states (B,T,D). */
+  async function outputDistancesOfBatch(
+    rows: TokenRows,
+    batch: Batch,
+    measure: OutputDistance,
+    dense: Float32Array,
+    hidden: Float32Array,
+  ) {
+    const { graph: kind, row: valueOfRow } = distanceRecipes[measure]
+    const { graph, weights: table, readsFirst } = headOf(kind)
+    const { lengths, rowLength } = rows.decoder ?? rows
+    const vocabulary = model.sizes['V']!
+    // both sets of logits and what is computed from them are float64
+    const chunk = Math.max(1, Math.floor(logitBytes / 4 / 4 / vocabulary))
+    const values = new Float64Array(batch.rows)
+    for (let row = 0; row < batch.rows; row++) {
+      const tokens = readsFirst ? 1 : (lengths?.[batch.first + row] ?? rowLength)
+      const distances = new Float64Array(tokens)
+      for (let start = 0; start < tokens; start += chunk) {
+        const end = Math.min(start + chunk, tokens)
+        const part = (states: Float32Array) => {
+          const values = states.subarray((row * rowLength + start) * width, (row * rowLength + end) * width)
+          return new ort.Tensor('float32', values, [end - start, width])
+        }
+        const given = { denseHidden: part(dense), hidden: part(hidden) }
+        distances.set((await run(graph, table, given, [end - start, 1])).data as Float32Array, start)
+      }
+      values[row] = valueOfRow(distances, vocabulary)
+    }
+    return values
   }
 
   /** Final hidden states of the dense model, one array a micro-batch. */
@@ -216,6 +250,50 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
         })
       }
       return distances
+    },
+
+    async outputDistances(rows, plans, options) {
+      const { measure, onLosses, signal } = options
+      const distances = plans.map(() => new Float64Array(rows.rows))
+      for (const chunk of chunks(rows)) {
+        const dense = await denseHidden(rows, chunk, signal)
+        await walk(rows, chunk, plans, options, async (arrived, state) => {
+          let end = chunk.start
+          for (const [i, batch] of chunk.batches.entries()) {
+            const hidden = state[i]!['hidden']!.data as Float32Array
+            const values = await outputDistancesOfBatch(rows, batch, measure, dense[i]!, hidden)
+            for (const plan of arrived) distances[plan]!.set(values, batch.first)
+            end = batch.first + batch.rows
+          }
+          if (end === rows.rows) for (const plan of arrived) onLosses?.(plan, distances[plan]!)
+        })
+      }
+      return distances
+    },
+
+    async similarities(rows, spans, { measure, signal }) {
+      const { begins, ends } = spanEnds(spans)
+      const values = spans.map(() => new Float64Array(rows.rows))
+      for (const batch of chunks(rows).flatMap(({ batches }) => batches)) {
+        // one micro-batch at a time, and of its states those before spans that have not ended
+        const before = new Map<number, Float32Array>()
+        let state: State = [batch.data]
+        for (const stage of program.stages) {
+          signal?.throwIfAborted()
+          const name = stage.block?.id ?? ''
+          for (const span of begins.get(name) ?? []) {
+            before.set(span, state[0]![stage.writes]!.data as Float32Array)
+          }
+          state = await runStage(stage, [], state)
+          for (const span of ends.get(name) ?? []) {
+            const after = state[0]![stage.writes]!.data as Float32Array
+            const read = stage.ids === 'decoderIds' ? (rows.decoder ?? rows) : rows
+            values[span]!.set(similaritiesOfRows(measure, read, batch, width, before.get(span)!, after), batch.first)
+            before.delete(span)
+          }
+        }
+      }
+      return values
     },
 
     async hiddenStates(rows, plan) {

@@ -1,4 +1,12 @@
-import type { HiddenDistanceOptions, LossArithmetic, PruningPlan, TokenRows } from '../types.ts'
+import type {
+  HiddenDistanceOptions,
+  LossArithmetic,
+  OutputDistance,
+  PruningPlan,
+  Span,
+  SpanMeasure,
+  TokenRows,
+} from '../types.ts'
 
 /** What the engine and its worker thread say to each other. */
 export interface WorkerData {
@@ -27,6 +35,21 @@ export type EngineRequest =
       readonly rows: number
       readonly plans: readonly PruningPlan[]
       readonly measure: HiddenDistanceOptions['measure']
+    }
+  | {
+      readonly type: 'outputDistances'
+      readonly call: number
+      readonly rows: number
+      readonly plans: readonly PruningPlan[]
+      readonly measure: OutputDistance
+      readonly trunk: PruningPlan | undefined
+    }
+  | {
+      readonly type: 'similarities'
+      readonly call: number
+      readonly rows: number
+      readonly spans: readonly Span[]
+      readonly measure: SpanMeasure
     }
   | { readonly type: 'hiddenStates'; readonly call: number; readonly rows: number; readonly plan: PruningPlan }
   | { readonly type: 'logits'; readonly call: number; readonly rows: number; readonly plan: PruningPlan }

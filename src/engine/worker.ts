@@ -52,6 +52,18 @@ function resultOf(
         signal: flagSignal(request.call),
         onLosses: (plan, losses) => respond({ type: 'losses', call: request.call, plan, losses }),
       })
+    case 'outputDistances':
+      return engine.outputDistances(input, request.plans, {
+        measure: request.measure,
+        trunk: request.trunk,
+        signal: flagSignal(request.call),
+        onLosses: (plan, losses) => respond({ type: 'losses', call: request.call, plan, losses }),
+      })
+    case 'similarities':
+      return engine.similarities(input, request.spans, {
+        measure: request.measure,
+        signal: flagSignal(request.call),
+      })
     case 'hiddenStates':
       return engine.hiddenStates(input, request.plan)
     case 'logits':

@@ -31,8 +31,8 @@ export function logitsGraph(form: HeadForm): Graph {
 }
 
 /** logits = cap(scale · W h + bias), h = norm(x) or its transform: x (N,D) → (N,V). */
-function logitsOf(g: GraphBuilder, form: HeadForm): Value {
-  const x = g.state('hidden', ['N', 'D'])
+export function logitsOf(g: GraphBuilder, form: HeadForm, state = 'hidden'): Value {
+  const x = g.state(state, ['N', 'D'])
   let h = form.norm ? norm(g, form.norm, x, 'finalNorm') : x
   if (form.transform !== undefined) {
     const { activation, norm: transformNorm } = form.transform

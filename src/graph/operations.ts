@@ -45,6 +45,11 @@ export interface OperationAttributes {
   logSoftmax: Record<never, never>
   /** log Σ exp over the last axis, which goes; summed in plain float32. */
   logSumExp: Record<never, never>
+  /**
+   * z and z' (N,V) → (N), in float64: with p and q their softmax and m = (p + q) / 2, ½ (KL(p‖m) + KL(q‖m)), the same reversed,
+   * ½ (KL(m‖p) + KL(m‖q)), KL(p‖q); 1 - cos(z, z') and |z - z'|² of the logits themselves.
+   */
+  outputDistance: { readonly measure: 'js' | 'reversedJs' | 'kl' | 'oneMinusCosine' | 'squaredDifference' }
   /** x (N,V), index (N) → x[n, index[n]] (N) */
   pick: Record<never, never>
   /**

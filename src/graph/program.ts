@@ -1,5 +1,5 @@
 import type { Architecture, StackTable } from '../model/architecture.ts'
-import type { AttentionForm, MlpForm, MultiHeadForm } from '../model/forms.ts'
+import type { AttentionForm, HeadForm, MlpForm, MultiHeadForm } from '../model/forms.ts'
 import type { Model } from '../model/model.ts'
 import type { Block, StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph } from './attention.ts'
@@ -9,6 +9,8 @@ import { logitsGraph, releasedTokenLossGraph, tokenLossGraph } from './head.ts'
 import { mlpGraph } from './mlp.ts'
 import { multiHeadAttentionGraph } from './multiHeadAttention.ts'
 import { normGraph } from './normGraph.ts'
+import type { OperationAttributes } from './operations.ts'
+import { outputDistanceGraph } from './outputDistance.ts'
 import { positionBiasGraph } from './positionBias.ts'
 
 /** A model as the list of stages that run one after the other; what a plan removes is not called. */
@@ -17,7 +19,7 @@ export interface Program {
   /** Whether attention looks both ways, so that it must be told where a row is padding. */
   readonly readsPadding: boolean
   /** Undefined for a model without a head. */
-  readonly heads: Readonly<Record<'tokenLoss' | 'releasedTokenLoss' | 'logits', Head>> | undefined
+  readonly heads: Readonly<Record<HeadKind, Head>> | undefined
 }
 
 /**
@@ -43,6 +45,11 @@ export interface Stage {
   readonly bareNorm?: Graph
 }
 
+/** What a head gives: losses, logits, or distances from the dense model's predictions. */
+export type HeadKind = 'tokenLoss' | 'releasedTokenLoss' | 'logits' | DistanceMeasure
+
+type DistanceMeasure = OperationAttributes['outputDistance']['measure']
+
 interface Head {
   readonly weights: WeightTable
   readonly graph: Graph
@@ -59,15 +66,21 @@ export function programOf(model: Model, kernel: AttentionKernel = 'fused'): Prog
   return {
     readsPadding: architecture.family !== 'decoder',
     stages: stacks.flatMap(([stack, table]) => stackStages(model, stack, table, kernel, share)),
-    heads: headForm && {
-      tokenLoss: { weights: outer, graph: tokenLossGraph(headForm), readsFirst: headForm.readsFirst === true },
-      releasedTokenLoss: {
-        weights: outer,
-        graph: releasedTokenLossGraph(headForm),
-        readsFirst: headForm.readsFirst === true,
-      },
-      logits: { weights: outer, graph: logitsGraph(headForm), readsFirst: headForm.readsFirst === true },
-    },
+    heads: headForm && headsOf(headForm, outer),
+  }
+}
+
+function headsOf(form: HeadForm, weights: WeightTable): Record<HeadKind, Head> {
+  const head = (graph: Graph): Head => ({ weights, graph, readsFirst: form.readsFirst === true })
+  return {
+    tokenLoss: head(tokenLossGraph(form)),
+    releasedTokenLoss: head(releasedTokenLossGraph(form)),
+    logits: head(logitsGraph(form)),
+    js: head(outputDistanceGraph(form, 'js')),
+    reversedJs: head(outputDistanceGraph(form, 'reversedJs')),
+    kl: head(outputDistanceGraph(form, 'kl')),
+    oneMinusCosine: head(outputDistanceGraph(form, 'oneMinusCosine')),
+    squaredDifference: head(outputDistanceGraph(form, 'squaredDifference')),
   }
 }
 

@@ -1,6 +1,7 @@
 import { elementTypes, encodeOnnx, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
 import type { Graph } from './graph.ts'
 import type { Node, Operation } from './operations.ts'
+import { lowerOutputDistance } from './outputDistanceToOnnx.ts'
 
 /** The standard operators and onnxruntime's own, at the versions our lowerings are written for. */
 export const opsets = { '': 21, 'com.microsoft': 1 }
@@ -106,6 +107,8 @@ const lowerings: Lowerings = {
   softmax: (_, names) => one('Softmax', names, { axis: { int: -1 } }),
   logSoftmax: (_, names) => one('LogSoftmax', names, { axis: { int: -1 } }),
   logSumExp: (_, names) => withConstants('ReduceLogSumExp', names, [[-1]], { keepdims: { int: 0 } }),
+  outputDistance: ({ attributes }, { inputs: [dense, pruned], output }) =>
+    lowerOutputDistance(attributes.measure, dense!, pruned!, output),
   pick(_, { inputs: [x, index], output }) {
     const axis = constant(`${output}_axis`, [1])
     const [column, picked] = [`${output}_index`, `${output}_column`]

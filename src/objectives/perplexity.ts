@@ -40,7 +40,9 @@ export function perplexityObjective(
     async evaluateRows(plans, { range = [0, rows.rows] as const, trunk, signal, onRows } = {}) {
       const meansOf = (sums: Float64Array) => sums.map((sum, i) => sum / counts[range[0] + i]!)
       const onLosses = onRows && ((plan: number, sums: Float64Array) => onRows(plan, meansOf(sums)))
-      return (await engine.tokenLosses(part(range), plans, { ignored, arithmetic, trunk, signal, onLosses })).map(meansOf)
+      return (await engine.tokenLosses(part(range), plans, { ignored, arithmetic, trunk, signal, onLosses })).map(
+        meansOf,
+      )
     },
   }
 }

@@ -1,0 +1,30 @@
+import type { OperationAttributes } from '../graph/operations.ts'
+import type { OutputDistance } from '../types.ts'
+
+/** How a distance is made from what the graph gives for each token. */
+interface Recipe {
+  readonly graph: OperationAttributes['outputDistance']['measure']
+  /** The value of a row from the numbers of its tokens; `vocabulary` is V. */
+  row(tokens: Float64Array, vocabulary: number): number
+}
+
+const mean = (values: Float64Array, of: (value: number) => number = (value) => value) =>
+  values.reduce((total, value) => total + of(value), 0) / values.length
+
+/** arccos(1 - d), exact where d is small. */
+const angle = (d: number) => 2 * Math.asin(Math.sqrt(Math.min(1, Math.max(0, d / 2))))
+
+/**
+ * The textbook distances of FinerCut (arXiv:2405.18218), and under `js_reversed` and `official_*` those of its released code: a
+ * mean over the vocabulary too, radians with negative cosines taken as 0, a matrix norm over the row.
+ */
+export const distanceRecipes: Record<OutputDistance, Recipe> = {
+  js: { graph: 'js', row: (tokens) => mean(tokens) },
+  kl: { graph: 'kl', row: (tokens) => mean(tokens) },
+  angular: { graph: 'oneMinusCosine', row: (tokens) => mean(tokens, angle) / Math.PI },
+  euclidean: { graph: 'squaredDifference', row: (tokens) => mean(tokens, Math.sqrt) },
+  js_reversed: { graph: 'reversedJs', row: (tokens, vocabulary) => mean(tokens) / vocabulary },
+  official_kl: { graph: 'kl', row: (tokens, vocabulary) => mean(tokens) / vocabulary },
+  official_angular: { graph: 'oneMinusCosine', row: (tokens) => mean(tokens, (d) => angle(Math.min(1, d))) },
+  official_norm: { graph: 'squaredDifference', row: (tokens) => Math.sqrt(mean(tokens) * tokens.length) },
+}

@@ -1,0 +1,34 @@
+import type { Engine, OutputDistance, RowObjective, TokenRows } from '../types.ts'
+import { rowRanges } from './rowRanges.ts'
+
+/**
+ * How far the predictions move from the dense model's, the mean over rows; a row's value is the mean over its tokens. 0 for the
+ * dense model itself. FinerCut (arXiv:2405.18218); `kl` is EvoPress's fitness (arXiv:2410.14649). `js_reversed` and `official_*`
+ * are what FinerCut's released code computes.
+ */
+export function distanceObjective(engine: Engine, rows: TokenRows, measure: OutputDistance = 'js'): RowObjective {
+  const part = rowRanges(rows)
+  const combine = (values: Float64Array) => values.reduce((total, value) => total + value, 0) / values.length
+  return {
+    measure,
+    unit: units[measure],
+    rows: rows.rows,
+    combine,
+    async evaluate(plans, signal) {
+      return (await this.evaluateRows(plans, { signal })).map((values) => combine(values))
+    },
+    evaluateRows: (plans, { range = [0, rows.rows] as const, trunk, signal, onRows } = {}) =>
+      engine.outputDistances(part(range), plans, { measure, trunk, signal, onLosses: onRows }),
+  }
+}
+
+const units: Record<OutputDistance, string> = {
+  js: 'nats of divergence per token',
+  kl: 'nats of divergence per token',
+  angular: 'half turns between logits',
+  euclidean: 'logits',
+  js_reversed: 'nats of divergence per token and word',
+  official_kl: 'nats of divergence per token and word',
+  official_angular: 'radians between logits',
+  official_norm: 'logits per row',
+}
