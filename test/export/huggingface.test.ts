@@ -9,6 +9,7 @@ import { llama } from '../../src/model/architectures/llama.ts'
 import { shapeOf } from '../../src/model/axes.ts'
 import { readCustomConfig } from '../../src/model/customConfig.ts'
 import { describeModel } from '../../src/model/describe.ts'
+import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { BlockId, ModelConfig, PruningPlan, StoredType, TensorInfo, WeightTable } from '../../src/types.ts'
@@ -165,6 +166,25 @@ describe('a Hugging Face export', () => {
       }
     }
     expect(new Map([...infos].map(([name, { shape }]) => [name, shape]))).toEqual(expected)
+  })
+
+  test('can be opened and exported again, and is stock again where the layers become complete', async () => {
+    const first = await exported('first', llamaOf('F32'), {
+      blocks: ['decoder.0.attention'],
+      units: { 'decoder.1.mlp': [0] },
+    })
+    const reopened = await openModel('again', join(folder, 'first'))
+    try {
+      const again = await exported('again', reopened, emptyPlan)
+      expect(again.tensors).toEqual(first.tensors)
+      expect({ ...again.config, block_layout: [] }).toEqual({ ...first.config, block_layout: [] })
+      expect(again.config.block_layout[1].intermediate_size).toBe(5)
+      const whole = await exported('again-whole', reopened, without('0.mlp', '1.attention', '1.mlp'))
+      expect(whole.form).toBe('whole')
+      expect(whole.config).toEqual({ ...config, torch_dtype: 'float32', num_hidden_layers: 1, head_dim: 2 })
+    } finally {
+      await reopened.weights.close()
+    }
   })
 
   test('is custom where transformers would refuse the number of heads, though all layers are alike', async () => {
