@@ -9,13 +9,12 @@ import { countOf } from '../model/configValue.ts'
 import type { Model } from '../model/model.ts'
 import { unitOf } from '../model/plan.ts'
 import {
+  blockChannels,
+  blockConstants,
   float16Constant,
   float32Constant,
   type OnnxConstant,
-  q4BlockSize,
-  q4Constants,
-  q8Constants,
-  q8TableConstants,
+  tableConstants,
   type WeightValues,
 } from './onnxWeights.ts'
 
@@ -45,8 +44,10 @@ const maxPositions = 2 ** 18
  * the last so many positions, 0 for all. Rows are padded on the right, if at all.
  *
  * - fp16: products, attention and caches in half precision; the residual stream, norms and logits in float32.
- * - q8: matrices of 8 bits, their inputs quantised as they come (DynamicQuantizeMatMul); embedding of 8 bits.
- * - q4: matrices of 4 bits in blocks of 32 (MatMulNBits); embedding of 8 bits.
+ * - q8: matrices of 8 bits in blocks of 32 (MatMulNBits), their inputs quantised in blocks as they come; embedding of 8
+ *   bits. DynamicQuantizeMatMul, which other exporters write here, has one scale for a whole input: with the few large
+ *   channels of SmolLM2-135M it moves the predictions by 0.4 nats, blocks by 0.006.
+ * - q4: the same with 4 bits, but for the head, which has 8.
  *
  * Throws `UnsupportedModelError` for attention that onnxruntime's GroupQueryAttention does not compute.
  */
@@ -66,9 +67,11 @@ export function composeDecoder(model: Model, dtype: OnnxDtype): ComposedOnnx {
   }
   sheet.keepLastPositions()
   const { graph, weights } = program.heads.logits
-  const head: Stage = { name: 'head', ids: 'ids', reads: {}, writes: 'hidden', weights, graph: () => graph }
+  const head: Stage = { name: headStage, ids: 'ids', reads: {}, writes: 'hidden', weights, graph: () => graph }
   return sheet.finish(sheet.place(head, graph))
 }
+
+const headStage = 'head'
 
 type Precision = 'float32' | 'float16'
 
@@ -185,7 +188,7 @@ class Sheet {
     const matrix = weight(1)
     if (node.op === 'linear' && matrix !== undefined) {
       const bias = weight(2)
-      return this.#placeLinear(value, matrix, bias, node.attributes.inputFirst === true, output)
+      return this.#placeLinear(stage, value, matrix, bias, node.attributes.inputFirst === true, output)
     }
     const table = weight(0)
     if (node.op === 'embedding' && table !== undefined)
@@ -216,6 +219,7 @@ class Sheet {
   }
 
   #placeLinear(
+    stage: Stage,
     value: (position: number, precision: Precision) => string,
     matrix: WeightValues,
     bias: WeightValues | undefined,
@@ -223,27 +227,13 @@ class Sheet {
     output: string,
   ): string {
     const product = bias === undefined ? output : `${output}/product`
-    const [first, second] = matrix.dims as [number, number]
-    const [outputs, inputs] = inputFirst ? [second, first] : [first, second]
     const precision: Precision = this.#dtype === 'fp16' ? 'float16' : 'float32'
     const x = value(0, precision)
     const write: Record<OnnxDtype, () => void> = {
       fp32: () => this.#product(x, this.#constant(float32Constant(matrix)), inputFirst, product),
       fp16: () => this.#product(x, this.#constant(float16Constant(matrix)), inputFirst, product),
-      q8: () => {
-        const constants = q8Constants(matrix, inputFirst).map((each) => this.#constant(each))
-        this.#node('DynamicQuantizeMatMul', [x, ...constants], product, undefined, 'com.microsoft')
-      },
-      q4: () => {
-        const constants = q4Constants(matrix, inputFirst).map((each) => this.#constant(each))
-        const attributes = {
-          K: { int: inputs },
-          N: { int: outputs },
-          bits: { int: 4 },
-          block_size: { int: q4BlockSize },
-        }
-        this.#node('MatMulNBits', [x, ...constants], product, attributes, 'com.microsoft')
-      },
+      q8: () => this.#blockProduct(x, matrix, inputFirst, 8, product),
+      q4: () => this.#blockProduct(x, matrix, inputFirst, stage.name === headStage ? 8 : 4, product),
     }
     write[this.#dtype]()
     if (bias !== undefined) {
@@ -252,6 +242,21 @@ class Sheet {
     }
     this.#precisions.set(output, precision)
     return output
+  }
+
+  #blockProduct(x: string, matrix: WeightValues, inputFirst: boolean, bits: 4 | 8, output: string): void {
+    const [first, second] = matrix.dims as [number, number]
+    const [outputs, inputs] = inputFirst ? [second, first] : [first, second]
+    const constants = blockConstants(matrix, inputFirst, bits).map((each) => this.#constant(each))
+    const attributes = {
+      K: { int: inputs },
+      N: { int: outputs },
+      bits: { int: bits },
+      block_size: { int: blockChannels },
+      // inputs in blocks of 8 bits too: ten times faster for one token on a CPU than in float32, which is the default
+      accuracy_level: { int: 4 },
+    }
+    this.#node('MatMulNBits', [x, ...constants], output, attributes, 'com.microsoft')
   }
 
   /** x wᵀ with w (O,I) as checkpoints have it, or x w with w (I,O). */
@@ -268,7 +273,7 @@ class Sheet {
       this.#precisions.set(output, precision)
       return output
     }
-    const parts = q8TableConstants(table).map((each, i) =>
+    const parts = tableConstants(table).map((each, i) =>
       this.#node('Gather', [this.#constant(each), ids], `${output}/part_${i}`),
     )
     const [codes, scales, zeros] = parts as [string, string, string]

@@ -43,104 +43,118 @@ export function float16Constant({ name, dims, read }: WeightValues): OnnxConstan
   }
 }
 
-/** Input channels that share a scale in `q4`. */
-export const q4BlockSize = 32
+/** Input channels that share a scale and a zero point. */
+export const blockChannels = 32
 
 /**
- * 4 bits for onnxruntime's MatMulNBits: w (O,I) → codes (O, ⌈I/32⌉, 16) and scales (O·⌈I/32⌉), w ≈ scale (code - 8). The scale is
- * the value of largest size / -8, so that it is hit exactly. Two codes a byte, the first in the low half; a last block is
- * filled up with zeros.
+ * w (O,I) for onnxruntime's MatMulNBits: codes (O, ⌈I/32⌉, 4·bits), scales (O·⌈I/32⌉) and, with 4 bits, zero points
+ * (O·⌈⌈I/32⌉/2⌉); w ≈ scale (code - zero point). 4 bits span from the least to the largest value of a block, zero among
+ * them; 8 bits are symmetric around the code 128. Codes of 4 bits lie two in a byte, the first in the low half; a last
+ * block is filled up with zeros.
  */
-export function q4Constants(weight: WeightValues, inputFirst: boolean): [codes: OnnxConstant, scales: OnnxConstant] {
+export function blockConstants(weight: WeightValues, inputFirst: boolean, bits: 4 | 8): OnnxConstant[] {
   const [outputs, inputs] = outputFirstDims(weight, inputFirst)
-  const blocks = Math.ceil(inputs / q4BlockSize)
-  const encoded = once(async () => encodeQ4(await outputFirst(weight, inputFirst), outputs, inputs, blocks))
-  return [
-    {
-      name: `${weight.name}:q4`,
-      type: 'uint8',
-      dims: [outputs, blocks, q4BlockSize / 2],
-      data: async () => (await encoded.first()).codes,
-    },
-    {
-      name: `${weight.name}:q4_scale`,
-      type: 'float32',
-      dims: [outputs * blocks],
-      data: async () => bytesOf((await encoded.last()).scales),
-    },
-  ]
+  const blocks = Math.ceil(inputs / blockChannels)
+  const encode = bits === 4 ? encodeFourBits : encodeEightBits
+  const encoded = once(async () => encode(await outputFirst(weight, inputFirst), outputs, inputs, blocks))
+  const scales: OnnxConstant = {
+    name: `${weight.name}:${bits}bit_scale`,
+    type: 'float32',
+    dims: [outputs * blocks],
+    data: async () => bytesOf((bits === 4 ? await encoded.first() : await encoded.last()).scales),
+  }
+  const codes: OnnxConstant = {
+    name: `${weight.name}:${bits}bit`,
+    type: 'uint8',
+    dims: [outputs, blocks, (blockChannels * bits) / 8],
+    data: async () => (await encoded.first()).codes,
+  }
+  if (bits === 8) return [codes, scales]
+  const zeros: OnnxConstant = {
+    name: `${weight.name}:${bits}bit_zero`,
+    type: 'uint8',
+    dims: [outputs * Math.ceil(blocks / 2)],
+    data: async () => (await encoded.last()).zeros,
+  }
+  return [codes, scales, zeros]
 }
 
-function encodeQ4(values: Float32Array, outputs: number, inputs: number, blocks: number) {
-  const codes = new Uint8Array(outputs * blocks * (q4BlockSize / 2)).fill(0x88)
+interface EncodedBlocks {
+  readonly codes: Uint8Array
+  readonly scales: Float32Array
+  readonly zeros: Uint8Array
+}
+
+function encodeFourBits(values: Float32Array, outputs: number, inputs: number, blocks: number): EncodedBlocks {
+  const codes = new Uint8Array(outputs * blocks * (blockChannels / 2))
   const scales = new Float32Array(outputs * blocks)
+  const zeros = new Uint8Array(outputs * Math.ceil(blocks / 2))
+  const put = (bytes: Uint8Array, at: number, index: number, code: number): void => {
+    bytes[at + (index >> 1)]! |= index & 1 ? code << 4 : code
+  }
   for (let o = 0; o < outputs; o++) {
     for (let b = 0; b < blocks; b++) {
-      const start = o * inputs + b * q4BlockSize
-      const length = Math.min(q4BlockSize, inputs - b * q4BlockSize)
-      let extreme = 0
-      for (let i = 0; i < length; i++) {
-        if (Math.abs(values[start + i]!) > Math.abs(extreme)) extreme = values[start + i]!
+      const start = o * inputs + b * blockChannels
+      const length = Math.min(blockChannels, inputs - b * blockChannels)
+      let [least, largest] = [0, 0]
+      for (let i = start; i < start + length; i++) {
+        least = Math.min(least, values[i]!)
+        largest = Math.max(largest, values[i]!)
       }
-      const block = o * blocks + b
-      const scale = Math.fround(extreme / -8)
-      scales[block] = scale
-      if (scale === 0) continue
-      for (let i = 0; i < length; i++) {
-        const code = Math.max(0, Math.min(15, Math.round(values[start + i]! / scale) + 8))
-        const at = block * (q4BlockSize / 2) + (i >> 1)
-        codes[at] = i & 1 ? (codes[at]! & 0x0f) | (code << 4) : (codes[at]! & 0xf0) | code
+      const scale = Math.fround((largest - least) / 15) || 1
+      const zero = Math.round(-least / scale)
+      scales[o * blocks + b] = scale
+      put(zeros, o * Math.ceil(blocks / 2), b, zero)
+      for (let i = 0; i < blockChannels; i++) {
+        const code = i < length ? Math.max(0, Math.min(15, Math.round(values[start + i]! / scale) + zero)) : zero
+        put(codes, (o * blocks + b) * (blockChannels / 2), i, code)
       }
     }
   }
-  return { codes, scales }
+  return { codes, scales, zeros }
 }
 
-/** Codes, scale and zero point: w ≈ scale (code - zero point). */
-export type Q8Constants = readonly [codes: OnnxConstant, scales: OnnxConstant, zeroPoints: OnnxConstant]
-
-/**
- * 8 bits for onnxruntime's DynamicQuantizeMatMul: w → codes (I,O), scale (O) and zero point (O), the whole range of each
- * output channel. Unsigned, since signed weights of full range overflow in 16 bits on processors without VNNI.
- */
-export function q8Constants(weight: WeightValues, inputFirst: boolean): Q8Constants {
-  const [outputs, inputs] = outputFirstDims(weight, inputFirst)
-  const encoded = once(async () => {
-    const rows = encodeRows(await outputFirst(weight, inputFirst), outputs, inputs)
-    return { ...rows, codes: transposed(rows.codes, outputs, inputs) }
-  })
-  return q8ConstantsOf(weight.name, 'q8', [inputs, outputs], outputs, encoded)
+function encodeEightBits(values: Float32Array, outputs: number, inputs: number, blocks: number): EncodedBlocks {
+  const codes = new Uint8Array(outputs * blocks * blockChannels).fill(128)
+  const scales = new Float32Array(outputs * blocks)
+  for (let o = 0; o < outputs; o++) {
+    for (let b = 0; b < blocks; b++) {
+      const start = o * inputs + b * blockChannels
+      const length = Math.min(blockChannels, inputs - b * blockChannels)
+      let largest = 0
+      for (let i = start; i < start + length; i++) largest = Math.max(largest, Math.abs(values[i]!))
+      const block = o * blocks + b
+      const scale = Math.fround(largest / 127) || 1
+      scales[block] = scale
+      for (let i = 0; i < length; i++) codes[block * blockChannels + i] = Math.round(values[start + i]! / scale) + 128
+    }
+  }
+  return { codes, scales, zeros: new Uint8Array(0) }
 }
 
-/** 8 bits for a table whose rows are looked up: (V,D) → codes (V,D), scale (V,1) and zero point (V,1). */
-export function q8TableConstants(table: WeightValues): Q8Constants {
+/** 8 bits for a table whose rows are looked up: (V,D) → codes (V,D), scales (V,1) and zero points (V,1). */
+export function tableConstants(
+  table: WeightValues,
+): [codes: OnnxConstant, scales: OnnxConstant, zeroPoints: OnnxConstant] {
   const [rows, width] = table.dims as [number, number]
   const encoded = once(async () => encodeRows(await table.read(), rows, width))
-  const [codes, scales, zeroPoints] = q8ConstantsOf(table.name, 'q8_rows', [rows, width], rows, encoded)
-  return [codes, { ...scales, dims: [rows, 1] }, { ...zeroPoints, dims: [rows, 1] }]
-}
-
-type EncodedRows = ReturnType<typeof encodeRows>
-
-function q8ConstantsOf(
-  name: string,
-  suffix: string,
-  dims: readonly number[],
-  channels: number,
-  encoded: Once<EncodedRows>,
-): Q8Constants {
   return [
-    { name: `${name}:${suffix}`, type: 'uint8', dims, data: async () => (await encoded.first()).codes },
     {
-      name: `${name}:${suffix}_scale`,
+      name: `${table.name}:8bit_rows`,
+      type: 'uint8',
+      dims: [rows, width],
+      data: async () => (await encoded.first()).codes,
+    },
+    {
+      name: `${table.name}:8bit_rows_scale`,
       type: 'float32',
-      dims: [channels],
+      dims: [rows, 1],
       data: async () => bytesOf((await encoded.first()).scales),
     },
     {
-      name: `${name}:${suffix}_zero`,
+      name: `${table.name}:8bit_rows_zero`,
       type: 'uint8',
-      dims: [channels],
+      dims: [rows, 1],
       data: async () => (await encoded.last()).zeroPoints,
     },
   ]
@@ -181,10 +195,8 @@ async function outputFirst(weight: WeightValues, inputFirst: boolean): Promise<F
 }
 
 /** (rows, columns) → (columns, rows) */
-function transposed<Values extends Float32Array | Uint8Array>(values: Values, rows: number, columns: number): Values {
-  const result = (
-    values instanceof Uint8Array ? new Uint8Array(values.length) : new Float32Array(values.length)
-  ) as Values
+function transposed(values: Float32Array, rows: number, columns: number): Float32Array {
+  const result = new Float32Array(values.length)
   for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) result[c * rows + r] = values[r * columns + c]!
   return result
 }
