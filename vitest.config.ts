@@ -1,8 +1,11 @@
 import { defineConfig } from 'vitest/config'
 
+const results = process.env['CI_RESULTS']
+
 // worker threads load dist/, so `npm test` builds first
 export default defineConfig({
   test: {
+    reporters: results === undefined ? ['default'] : ['default', ['json', { outputFile: results }]],
     projects: [
       {
         extends: true,
@@ -10,7 +13,7 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: ['test/models/**', '**/node_modules/**'],
-          testTimeout: 30_000,
+          testTimeout: 60_000,
         },
       },
       {

@@ -42,6 +42,7 @@ export type {
   RowOptions,
   Score,
   StackName,
+  StopSignal,
   StoredType,
   TensorInfo,
   TokenLossOptions,

@@ -74,7 +74,7 @@ export interface Block {
 export interface Objective {
   /** What the losses count: `nats per token`. */
   readonly unit: string
-  evaluate(plans: readonly PruningPlan[], signal?: AbortSignal): Promise<number[]>
+  evaluate(plans: readonly PruningPlan[], signal?: StopSignal): Promise<number[]>
 }
 
 /** An objective that also tells the rows apart, for searches that compare plans row by row. */
@@ -93,7 +93,7 @@ export interface RowOptions {
   readonly range?: readonly [start: number, end: number] | undefined
   /** A plan that these and the plans of later calls differ little from: its states are worth remembering. Changes no value. */
   readonly trunk?: PruningPlan | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   /** Called for each plan as soon as its values are complete, before the promise resolves. */
   readonly onRows?: ((plan: number, values: Float64Array) => void) | undefined
 }
@@ -102,7 +102,7 @@ export interface RowOptions {
 export interface Score {
   readonly block: BlockId
   /** Blocks that would go with it, where a step removes several. */
-  readonly others?: readonly BlockId[]
+  readonly others?: readonly BlockId[] | undefined
   readonly loss: number
 }
 
@@ -111,11 +111,13 @@ export interface PruningStep {
   readonly plan: PruningPlan
   /** Blocks removed in this step. */
   readonly removed: readonly BlockId[]
+  /** Blocks of earlier steps that this step put back; absent: none. */
+  readonly restored?: readonly BlockId[]
   /** Loss of the model without everything in `plan`. */
   readonly loss: number
   /** What the step was chosen by, lower first, where that is not `loss`: a distance, an influence, a sum of weights. */
   readonly score?: number
-  /** The second-best candidate of the step, absent when there was only one; a layer is named by its first block. */
+  /** The second-best candidate of the step, absent when there was only one. */
   readonly runnerUp?: Score
 }
 
@@ -144,7 +146,7 @@ export interface TokenLossOptions {
   readonly arithmetic?: LossArithmetic | undefined
   /** Remember the states along this plan; absent: along what all plans have in common. */
   readonly trunk?: PruningPlan | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   /** Called for each plan as soon as its losses are complete, before the promise resolves. */
   readonly onLosses?: ((plan: number, losses: Float64Array) => void) | undefined
 }
@@ -152,7 +154,7 @@ export interface TokenLossOptions {
 export interface HiddenDistanceOptions {
   /** 1 - cos(h, h'), or the mean over the width of (h - h')². */
   readonly measure: 'cosine' | 'meanSquared'
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   /** Called for each plan as soon as its distances are complete, before the promise resolves. */
   readonly onLosses?: ((plan: number, distances: Float64Array) => void) | undefined
 }
@@ -166,7 +168,7 @@ export interface OutputDistanceOptions {
   readonly measure: OutputDistance
   /** As for `tokenLosses`. */
   readonly trunk?: PruningPlan | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   /** Called for each plan as soon as its distances are complete, before the promise resolves. */
   readonly onLosses?: ((plan: number, distances: Float64Array) => void) | undefined
 }
@@ -179,7 +181,7 @@ export type SpanMeasure = 'cosine' | 'lastAngle'
 
 export interface SpanOptions {
   readonly measure: SpanMeasure
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** Runs plans of one model. Methods and objectives get one handed in. */
@@ -218,4 +220,13 @@ export interface Engine {
   /** The first part of the dense model with a non-finite output: a block id or `embedding`; undefined when all are finite. */
   firstNonFinite(rows: TokenRows): Promise<string | undefined>
   close(): Promise<void>
+}
+
+/** How a caller stops what runs: any `AbortSignal` is one. Spelled out, so that the types need neither Node's nor a browser's. */
+export interface StopSignal {
+  readonly aborted: boolean
+  readonly reason?: unknown
+  throwIfAborted(): void
+  addEventListener(type: 'abort', listener: () => void): void
+  removeEventListener(type: 'abort', listener: () => void): void
 }

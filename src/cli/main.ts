@@ -5,6 +5,7 @@ import { versions } from '../run/versions.ts'
 import { applyCommand } from './commands/apply.ts'
 import { evaluateCommand } from './commands/evaluate.ts'
 import { inspectCommand } from './commands/inspect.ts'
+import { methodsCommand } from './commands/methods.ts'
 import { pruneCommand } from './commands/prune.ts'
 import { interruption } from './interruption.ts'
 
@@ -15,7 +16,7 @@ const program = new Command('blockpruner')
   .configureHelp({ sortSubcommands: false })
   .showHelpAfterError('(add --help for the options)')
 
-for (const command of [pruneCommand, evaluateCommand, applyCommand, inspectCommand]) {
+for (const command of [pruneCommand, evaluateCommand, applyCommand, inspectCommand, methodsCommand]) {
   program.addCommand(command(interruption).copyInheritedSettings(program))
 }
 

@@ -1,6 +1,8 @@
 import { join } from 'node:path'
 import { CalibrationError } from '../errors.ts'
-import { downloadSnapshot, findSnapshot, type HubProgress } from '../model/hubSnapshot.ts'
+import type { HubProgress } from '../model/hubProgress.ts'
+import { downloadSnapshot, findSnapshot } from '../model/hubSnapshot.ts'
+import type { StopSignal } from '../types.ts'
 
 /** One split of a data set on the hub. */
 export interface DatasetSplit {
@@ -13,7 +15,7 @@ export interface DatasetSplit {
 
 export interface DatasetOptions {
   readonly onProgress?: ((progress: HubProgress) => void) | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** The branch on which the hub keeps every data set as parquet: `config/split/0000.parquet`. */

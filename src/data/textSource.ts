@@ -2,7 +2,8 @@ import { readFile, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { CalibrationError } from '../errors.ts'
-import type { HubProgress } from '../model/hubSnapshot.ts'
+import type { HubProgress } from '../model/hubProgress.ts'
+import type { StopSignal } from '../types.ts'
 import { embeddedTexts } from './embeddedText.ts'
 import { type DatasetSplit, datasetFiles } from './hubDataset.ts'
 import { textsOfJson, textsOfJsonLines } from './jsonText.ts'
@@ -22,7 +23,7 @@ export interface TextOptions {
   readonly column?: string
   /** Called while a data set is downloaded. */
   readonly onProgress?: (progress: HubProgress) => void
-  readonly signal?: AbortSignal
+  readonly signal?: StopSignal
 }
 
 /**

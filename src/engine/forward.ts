@@ -5,7 +5,15 @@ import type { Graph } from '../graph/graph.ts'
 import { type HeadKind, programOf, type Stage } from '../graph/program.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
-import type { Engine, OutputDistance, PruningPlan, TokenLossOptions, TokenRows, WeightTable } from '../types.ts'
+import type {
+  Engine,
+  OutputDistance,
+  PruningPlan,
+  StopSignal,
+  TokenLossOptions,
+  TokenRows,
+  WeightTable,
+} from '../types.ts'
 import { type Batch, type Chunk, chunksOf, type Tensors, trunkBytes } from './batches.ts'
 import { environmentCache } from './environment.ts'
 import { distancesOfRows } from './hiddenDistance.ts'
@@ -196,7 +204,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   }
 
   /** Final hidden states of the dense model, one array a micro-batch. */
-  async function denseHidden(rows: TokenRows, chunk: Chunk, signal: AbortSignal | undefined) {
+  async function denseHidden(rows: TokenRows, chunk: Chunk, signal: StopSignal | undefined) {
     if (reference?.rows !== rows || reference.start !== chunk.start) {
       await walk(rows, chunk, [emptyPlan], { signal }, async (_, state) => {
         const hidden = state.map((tensors) => tensors['hidden']!.data as Float32Array)

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { applyPlan } from '../model/applyPlan.ts'
 import { openModel } from '../model/load.ts'
-import type { Engine, TokenRows } from '../types.ts'
+import type { Engine, StopSignal, TokenRows } from '../types.ts'
 import { openForward } from './forward.ts'
 import type { EngineRequest, EngineResponse, WorkerData } from './protocol.ts'
 
@@ -74,7 +74,7 @@ function resultOf(
 }
 
 /** A signal that reads the shared flag when asked: this thread receives no events while it computes. */
-function flagSignal(call: number): AbortSignal {
+function flagSignal(call: number): StopSignal {
   const { signal } = new AbortController()
   signal.throwIfAborted = () => {
     if (Atomics.load(abortFlag, 0) === call + 1) throw new DOMException('The evaluation was aborted', 'AbortError')

@@ -1,5 +1,5 @@
 import { predictedTokens } from '../objectives/perplexity.ts'
-import type { Engine, PruningPlan, TokenRows } from '../types.ts'
+import type { Engine, PruningPlan, StopSignal, TokenRows } from '../types.ts'
 
 /** How well a model predicts a text. */
 export interface PerplexityReport {
@@ -21,7 +21,7 @@ export async function measurePerplexity(
   engine: Engine,
   rows: TokenRows,
   plan: PruningPlan,
-  signal?: AbortSignal,
+  signal?: StopSignal,
 ): Promise<PerplexityReport> {
   const [sums] = await engine.tokenLosses(rows, [plan], { signal })
   return perplexityReport(sums!, rows)

@@ -36,7 +36,7 @@ export function decoderMetadata(
 ): Map<string, GgufValue> {
   const { D, E, V } = model.sizes as { D: number; E: number; V: number }
   const context = countOf(model.config, 'max_position_embeddings', 2048)
-  const window = attentionForm(model)?.window ?? context
+  const windows = attentionForms(model).map(({ window }) => window ?? context)
   const each = (count: (layer: GgufLayer) => number): GgufValue => {
     const values = layers.map(count)
     if (architecture === 'deci') return { type: 'array', elementType: 'int32', value: Int32Array.from(values) }
@@ -45,7 +45,7 @@ export function decoderMetadata(
   const entries: [string, GgufValue][] = [
     ['block_count', uint32(layers.length)],
     // llama.cpp has no sliding window in these architectures; up to its length there is no difference
-    ['context_length', uint32(Math.min(context, window))],
+    ['context_length', uint32(Math.min(context, ...windows))],
     ['embedding_length', uint32(D)],
     ['feed_forward_length', each(({ channels }) => channels)],
     ['attention.head_count', each(({ heads }) => heads)],
@@ -74,7 +74,7 @@ export function ropeMetadata(model: Model, architecture: string): RopeMetadata {
   const E = model.sizes['E']!
   const parameters = objectOf(model.config, 'rope_parameters') ?? {}
   const theta = numberOf(parameters['rope_theta'] === undefined ? model.config : parameters, 'rope_theta', 10000)
-  const positions = attentionForm(model)?.positions
+  const positions = attentionForms(model)[0]?.positions
   const frequencies = positions?.type === 'rotary' ? positions.rope.inverseFrequencies : []
   const factors = Float32Array.from(frequencies, (frequency, i) => theta ** ((-2 * i) / E) / frequency)
   const entries: [string, GgufValue][] = [
@@ -184,10 +184,13 @@ function oddMlp(form: MlpForm, family: GgufFamily): string | undefined {
 
 const isPlainRms = (norm: NormForm | undefined): boolean => norm?.type === 'rms' && norm.offset === undefined
 
-function attentionForm(model: Model): AttentionForm | undefined {
+/** One for each attention of the model; the first alone where it has none left. */
+function attentionForms(model: Model): AttentionForm[] {
   const table = model.architecture.stacks.decoder?.blocks.find(({ kind }) => kind === 'attention')
-  const form = table?.kind === 'attention' ? table.form(model.config, 0) : undefined
-  return form === undefined || 'sees' in form ? undefined : form
+  if (table?.kind !== 'attention') return []
+  const layers = model.blocks.filter(({ kind }) => kind === 'attention').map(({ layer }) => layer)
+  const forms = (layers.length === 0 ? [0] : layers).map((layer) => table.form(model.config, layer))
+  return forms.flatMap((form) => ('sees' in form ? [] : [form]))
 }
 
 function otherMathematics(model: Model, what: string, family: GgufFamily): UnsupportedModelError {

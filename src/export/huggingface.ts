@@ -9,7 +9,16 @@ import { type CustomLayer, customConfig } from '../model/customConfig.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { remoteFamilies, remoteFamilyOf, remoteModule } from '../model/remoteFamilies.ts'
-import type { Block, BlockKind, ModelConfig, PruningPlan, StackName, WeightStore, WeightTable } from '../types.ts'
+import type {
+  Block,
+  BlockKind,
+  ModelConfig,
+  PruningPlan,
+  StackName,
+  StopSignal,
+  WeightStore,
+  WeightTable,
+} from '../types.ts'
 import { configText } from './configText.ts'
 import { type ExportForm, type Layout, layoutOf, type NewLayer } from './layout.ts'
 import { type MeasuredPerplexity, modelCard } from './modelCard.ts'
@@ -30,7 +39,7 @@ export interface HuggingFaceExportOptions {
   readonly maxShardBytes?: number
   /** Replace a folder that has files in it; without it such a folder is refused. */
   readonly replace?: boolean
-  readonly signal?: AbortSignal
+  readonly signal?: StopSignal
   /** Called after each tensor, with the bytes of tensor data written so far and in all. */
   readonly onProgress?: (writtenBytes: number, totalBytes: number) => void
 }

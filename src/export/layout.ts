@@ -1,6 +1,7 @@
 import { applyPlan } from '../model/applyPlan.ts'
 import type { StackTable } from '../model/architecture.ts'
 import type { Model } from '../model/model.ts'
+import { hasParallelBranches } from '../model/parallelBranches.ts'
 import type { Block, BlockKind, PruningPlan, StackName } from '../types.ts'
 
 /**
@@ -34,7 +35,7 @@ export function layoutOf(model: Model, plan: PruningPlan): Layout {
     const blocks = pruned.blocks.filter((block) => block.stack === stack)
     // the norm that a removed block of BERT leaves in the stream is in no stock layer
     const leavesNorms = pruned.bareNorms.some((norm) => norm.stack === stack)
-    const layers = packLayers(blocks, kinds, hasParallelBranches(model, table))
+    const layers = packLayers(blocks, kinds, hasParallelBranches(model.config, table))
     stacks[stack] = layers
     forms.push(leavesNorms ? 'custom' : formOf(layers, kinds))
   }
@@ -59,13 +60,6 @@ function packLayers(blocks: readonly Block[], kinds: readonly BlockKind[], isPar
     open = { position, layer: block.layer }
   }
   return layers
-}
-
-function hasParallelBranches({ config }: Model, table: StackTable): boolean {
-  return table.blocks.some(({ form }) => {
-    const first = form(config, 0)
-    return 'parallel' in first && first.parallel === true
-  })
 }
 
 function formOf(layers: readonly NewLayer[], kinds: readonly BlockKind[]): ExportForm {

@@ -7,7 +7,7 @@ import { encodeOnnx } from '../format/onnx/encode.ts'
 import { opsets } from '../graph/toOnnx.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
-import type { ModelConfig, PruningPlan } from '../types.ts'
+import type { ModelConfig, PruningPlan, StopSignal } from '../types.ts'
 import { layOutData, writeData } from './onnxExternalData.ts'
 import { composeDecoder, type OnnxDtype } from './onnxGraph.ts'
 
@@ -16,7 +16,7 @@ export interface OnnxExportOptions {
   readonly dtypes?: readonly OnnxDtype[] | undefined
   /** Replace a folder that has files in it; without it such a folder is refused. */
   readonly replace?: boolean | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   /** Called after each weight, with the bytes of weights written so far and in all. */
   readonly onProgress?: ((writtenBytes: number, totalBytes: number) => void) | undefined
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { UnsupportedModelError } from '../errors.ts'
 import { writeChunksAtomic } from '../format/atomicFile.ts'
 import type { OnnxInitializer } from '../format/onnx/encode.ts'
+import type { StopSignal } from '../types.ts'
 import type { OnnxConstant } from './onnxWeights.ts'
 
 /** Browsers and protobuf stop at 2 GiB a file. */
@@ -75,7 +76,7 @@ export function layOutData(model: string, constants: readonly OnnxConstant[]): E
 export async function writeData(
   folder: string,
   files: readonly DataFile[],
-  options: { readonly signal?: AbortSignal | undefined; readonly onWritten?: (bytes: number) => void },
+  options: { readonly signal?: StopSignal | undefined; readonly onWritten?: (bytes: number) => void },
 ): Promise<void> {
   for (const file of files) {
     await writeChunksAtomic(join(folder, file.name), chunksOf(file, options.onWritten), {

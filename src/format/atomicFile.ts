@@ -1,5 +1,6 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import type { StopSignal } from '../types.ts'
 import { checkSpace, outputFailure } from './outputFailure.ts'
 import { removeLeftovers, temporaryBeside } from './temporaries.ts'
 
@@ -16,7 +17,7 @@ export interface WriteOptions {
   /** All bytes that will come: refused beforehand where the disk has not as many, and named where it fills up. */
   readonly sizeBytes?: number
   /** Looked at before each chunk; the abort's reason is thrown. */
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** Writes `data` to `path`: afterwards the file is there whole, or as it was before. Throws `OutputError`. */
@@ -79,7 +80,7 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-async function writeNew(path: string, chunks: Chunks, signal: AbortSignal | undefined): Promise<void> {
+async function writeNew(path: string, chunks: Chunks, signal: StopSignal | undefined): Promise<void> {
   const handle = await open(path, 'wx')
   try {
     for await (const chunk of chunks) {

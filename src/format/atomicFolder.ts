@@ -1,6 +1,7 @@
 import { mkdir, open, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { OutputError } from '../errors.ts'
+import type { StopSignal } from '../types.ts'
 import { syncFolder } from './atomicFile.ts'
 import { outputFailure } from './outputFailure.ts'
 import { removeLeftovers, temporaryBeside } from './temporaries.ts'
@@ -8,7 +9,7 @@ import { removeLeftovers, temporaryBeside } from './temporaries.ts'
 export interface PublishOptions {
   /** Replace a folder that has files in it, whosever they are. Without it such a folder is refused. */
   readonly replace?: boolean
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

@@ -1,6 +1,7 @@
 import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { OutputError, ToolkitError } from '../errors.ts'
+import type { StopSignal } from '../types.ts'
 
 /** Cure by the system's error code; whatever is not here is told as the system tells it. */
 const cures: Readonly<Record<string, string>> = {
@@ -25,7 +26,7 @@ const cures: Readonly<Record<string, string>> = {
 export async function outputFailure(
   path: string,
   cause: unknown,
-  options: { readonly neededBytes?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+  options: { readonly neededBytes?: number | undefined; readonly signal?: StopSignal | undefined } = {},
 ): Promise<unknown> {
   if (cause instanceof ToolkitError) return cause
   if (options.signal?.aborted === true && cause === options.signal.reason) return cause

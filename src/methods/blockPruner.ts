@@ -1,12 +1,12 @@
 import type { Model } from '../model/model.ts'
 import { emptyPlan, remainingBlocks, withoutBlock } from '../model/plan.ts'
-import type { BlockKind, Objective, PruningPlan, PruningStep } from '../types.ts'
+import type { BlockKind, Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
 import { best, lowest } from './lowest.ts'
 
 export interface BlockPrunerOptions {
   /** Kinds of blocks that may go; default attention and mlp. */
   readonly kinds?: readonly BlockKind[] | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

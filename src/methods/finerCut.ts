@@ -1,6 +1,6 @@
 import type { Model } from '../model/model.ts'
 import { emptyPlan, remainingBlocks, withoutBlock } from '../model/plan.ts'
-import type { Block, BlockKind, Objective, PruningPlan, PruningStep } from '../types.ts'
+import type { Block, BlockKind, Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
 import { best, lowest } from './lowest.ts'
 import { finite } from './removeInOrder.ts'
 
@@ -11,7 +11,7 @@ export interface FinerCutOptions {
   readonly order?: 'forward' | 'names' | undefined
   /** x, 0..1: the first ⌊n·x/2⌋+1 layers stay until ⌊n·x⌋+1 of the n blocks are gone; absent: no layer is frozen. */
   readonly freeze?: number | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

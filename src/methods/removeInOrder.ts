@@ -1,6 +1,6 @@
 import { EngineError } from '../errors.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, Objective, PruningStep } from '../types.ts'
+import type { BlockId, Objective, PruningStep, StopSignal } from '../types.ts'
 import { withoutBlocks } from './units.ts'
 
 /** Blocks that go together, and what a method thinks of the model without them: lower goes first. */
@@ -13,7 +13,7 @@ export interface Ranked {
 export async function* removeInOrder(
   objective: Objective,
   scored: readonly Ranked[],
-  signal?: AbortSignal,
+  signal?: StopSignal,
 ): AsyncGenerator<PruningStep, void> {
   const ranking = ascending(scored)
   let plan = emptyPlan
@@ -26,9 +26,14 @@ export async function* removeInOrder(
       removed: blocks,
       loss: finite(loss, blocks),
       score,
-      ...(next && { runnerUp: { block: next.blocks[0]!, loss: next.score } }),
+      ...(next && { runnerUp: named(next.blocks, next.score) }),
     }
   }
+}
+
+/** Blocks that would go together, with what they are judged by. */
+export function named([block, ...others]: readonly BlockId[], loss: number): Score {
+  return { block: block!, loss, ...(others.length > 0 && { others }) }
 }
 
 /** Throws `EngineError` for a score that is no number. */

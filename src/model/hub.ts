@@ -1,14 +1,16 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CheckpointError } from '../errors.ts'
-import { downloadSnapshot, type HubProgress } from './hubSnapshot.ts'
+import type { StopSignal } from '../types.ts'
+import type { HubProgress } from './hubProgress.ts'
+import { downloadSnapshot } from './hubSnapshot.ts'
 
 export interface HubOptions {
   /** Branch, tag or commit; `main` unless given. */
   readonly revision?: string | undefined
   /** Called as bytes arrive; never when the cache has everything. */
   readonly onProgress?: ((progress: HubProgress) => void) | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

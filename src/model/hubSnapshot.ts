@@ -5,14 +5,9 @@ import { setTimeout } from 'node:timers/promises'
 import { CalibrationError, CheckpointError, ToolkitError } from '../errors.ts'
 import { stageFile, writeFileAtomic } from '../format/atomicFile.ts'
 import { temporaryBeside } from '../format/temporaries.ts'
+import type { StopSignal } from '../types.ts'
 import { type HubEntry, hubLibrary, type Repository } from './hubLibrary.ts'
-
-/** Bytes of everything that is being downloaded, and the file that is on its way. */
-export interface HubProgress {
-  readonly file: string
-  readonly doneBytes: number
-  readonly totalBytes: number
-}
+import type { HubProgress } from './hubProgress.ts'
 
 export interface SnapshotRequest {
   readonly repository: Repository
@@ -21,7 +16,7 @@ export interface SnapshotRequest {
   /** Which of the repository's files are wanted; throws an error of the toolkit when they do not serve. */
   readonly select: (paths: readonly string[]) => readonly string[]
   readonly onProgress?: ((progress: HubProgress) => void) | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 export interface Snapshot {
@@ -114,7 +109,8 @@ function hubAccess(request: SnapshotRequest) {
   if (token && !token.startsWith('hf_')) {
     throw failure(request, 'HF_TOKEN does not begin with "hf_"; take an access token of the hub, or unset it')
   }
-  const { signal } = request
+  // fetch and timers want the class; what callers hand in is one, or fires the same events
+  const signal = request.signal as AbortSignal | undefined
   const fetchWithSignal: typeof fetch = (input, init) => fetch(input, signal ? { ...init, signal } : init)
   return {
     hubUrl: (process.env['HF_ENDPOINT'] || 'https://huggingface.co').replace(/\/+$/, ''),
@@ -220,7 +216,11 @@ async function* received(
           cause,
         )
       }
-      await setTimeout(retryDelayMs * attempt, undefined, request.signal ? { signal: request.signal } : {})
+      await setTimeout(
+        retryDelayMs * attempt,
+        undefined,
+        request.signal ? { signal: request.signal as AbortSignal } : {},
+      )
     }
   }
 }

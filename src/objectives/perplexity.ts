@@ -6,6 +6,8 @@ export interface PerplexityOptions {
   readonly ignored?: number | undefined
   /** How log Σ exp is summed; `precise` unless given. */
   readonly arithmetic?: LossArithmetic | undefined
+  /** What the loss averages: each row's mean (default), or all tokens alike, as Shortened LLaMA does. */
+  readonly average?: 'rows' | 'tokens' | undefined
   /** Its name in a journal; `perplexity` unless given. */
   readonly measure?: string | undefined
   /** What the losses count; `nats per token` unless given. */
@@ -21,13 +23,20 @@ export interface PerplexityOptions {
 export function perplexityObjective(
   engine: Engine,
   rows: TokenRows,
-  { ignored, arithmetic, measure = 'perplexity', unit = 'nats per token' }: PerplexityOptions = {},
+  { ignored, arithmetic, average = 'rows', measure = 'perplexity', unit = 'nats per token' }: PerplexityOptions = {},
 ): RowObjective {
   const counts = predictedTokens(rows, ignored)
   const part = rowRanges(rows)
   const combine = (values: Float64Array, start = 0) => {
-    const counted = values.filter((_, i) => counts[start + i]! > 0)
-    return counted.reduce((total, value) => total + value, 0) / counted.length
+    let [total, weight] = [0, 0]
+    for (const [i, value] of values.entries()) {
+      const count = counts[start + i]!
+      if (count === 0) continue
+      const share = average === 'tokens' ? count : 1
+      total += value * share
+      weight += share
+    }
+    return total / weight
   }
   return {
     measure,

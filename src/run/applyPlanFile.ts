@@ -6,7 +6,7 @@ import type { Model } from '../model/model.ts'
 import { checkPlan } from '../model/plan.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
 import { Random } from '../tensor/random.ts'
-import type { BlockId, PruningPlan, TokenRows } from '../types.ts'
+import type { BlockId, PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
 
@@ -21,7 +21,7 @@ export interface ApplyRequest {
   /** Apply the plan although it was made for other weights. */
   readonly allowOtherModel?: boolean | undefined
   readonly threads?: number | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** Writes the model a plan file describes, opens it again and compares it with the plan on a fixed sequence. */

@@ -3,6 +3,7 @@ import { openEngine } from '../engine/engine.ts'
 import { measurePerplexity, type PerplexityReport } from '../evaluate/perplexity.ts'
 import { loadModel } from '../model/load.ts'
 import { checkPlan, emptyPlan, removedParameters } from '../model/plan.ts'
+import type { StopSignal } from '../types.ts'
 import { checkSameModel, planOfSteps } from './applyPlanFile.ts'
 import { type RowsRequest, readRows } from './calibrate.ts'
 import { readPlanFile } from './planFile.ts'
@@ -16,7 +17,7 @@ export interface EvaluateRequest {
   readonly allowOtherModel?: boolean | undefined
   readonly rows: RowsRequest
   readonly threads?: number | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 export interface EvaluateResult {

@@ -2,7 +2,61 @@ import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
-import type { BlockId } from '../types.ts'
+import type { BlockId, PruningPlan, Score } from '../types.ts'
+
+/** What a run was made from. Two runs with equal inputs give equal plans, byte for byte. */
+export interface RunInputs {
+  readonly model: {
+    readonly id: string
+    readonly modelType: string
+    /** Of config.json and every weight file. */
+    readonly sha256: string
+    readonly parameters: number
+  }
+  readonly method: string
+  readonly options: Readonly<Record<string, unknown>>
+  readonly calibration: {
+    readonly source: string
+    readonly rows: number
+    readonly rowLength: number
+    readonly tokens: number
+    readonly bos: 'none' | 'first' | 'every-row'
+    readonly sha256: string
+    readonly texts?: number | undefined
+    readonly seed?: number | undefined
+    /** What the rows predict, where it is not the next token. */
+    readonly prediction?: string | undefined
+    /** Hashes of windows of the text, by which an evaluation knows that it overlaps. */
+    readonly fingerprints: readonly string[]
+  }
+  readonly seed: number
+  readonly versions: Readonly<Record<string, string>>
+}
+
+export interface PlanStep {
+  /** Blocks removed in this step. */
+  readonly removed: readonly BlockId[]
+  /** Of the model after this step, nats per token, mean of the rows' means. */
+  readonly loss: number
+  readonly perplexity: number
+  readonly runnerUp?: Score | undefined
+  /** Loss of the runner-up minus `loss`, nats per token. */
+  readonly margin?: number | undefined
+  /** Left in the model. */
+  readonly parameters: number
+  /** Share of all parameters removed, 0..1. */
+  readonly ratio: number
+}
+
+/** `plan.json`: what was removed, in which order, and what it was measured on. */
+export interface PlanFile extends RunInputs {
+  readonly version: 1
+  readonly dense: { readonly loss: number; readonly perplexity: number }
+  readonly steps: readonly PlanStep[]
+  /** False while the run goes on. */
+  readonly complete: boolean
+  readonly plan: PruningPlan
+}
 
 const blockId = z.templateLiteral([
   z.enum(['encoder', 'decoder']),
@@ -14,12 +68,10 @@ const blockId = z.templateLiteral([
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits')
 const score = z.strictObject({ block: blockId, others: z.array(blockId).readonly().optional(), loss: z.number() })
 
-/** What a run was made from. Two runs with equal inputs give equal plans, byte for byte. */
 const inputsSchema = z.object({
   model: z.object({
     id: z.string(),
     modelType: z.string(),
-    /** Of config.json and every weight file. */
     sha256,
     parameters: z.number().int().positive(),
   }),
@@ -34,9 +86,7 @@ const inputsSchema = z.object({
     sha256,
     texts: z.number().int().positive().optional(),
     seed: z.number().int().optional(),
-    /** What the rows predict, where it is not the next token. */
     prediction: z.string().optional(),
-    /** Hashes of windows of the text, by which an evaluation knows that it overlaps. */
     fingerprints: z.array(z.string()),
   }),
   seed: z.number().int(),
@@ -44,25 +94,19 @@ const inputsSchema = z.object({
 })
 
 const stepSchema = z.object({
-  /** Blocks removed in this step. */
   removed: z.array(blockId),
-  /** Of the model after this step, nats per token, mean of the rows' means. */
   loss: z.number(),
   perplexity: z.number(),
   runnerUp: score.optional(),
-  /** Loss of the runner-up minus `loss`, nats per token. */
   margin: z.number().optional(),
-  /** Left in the model. */
   parameters: z.number().int().nonnegative(),
-  /** Share of all parameters removed, 0..1. */
   ratio: z.number().min(0).max(1),
 })
 
-const planFileSchema = inputsSchema.extend({
+const planFileSchema: z.ZodType<PlanFile> = inputsSchema.extend({
   version: z.literal(1),
   dense: z.object({ loss: z.number(), perplexity: z.number() }),
   steps: z.array(stepSchema),
-  /** False while the run goes on. */
   complete: z.boolean(),
   plan: z.object({
     blocks: z.array(blockId),
@@ -70,11 +114,6 @@ const planFileSchema = inputsSchema.extend({
     outputNorms: z.enum(['keep', 'drop']).optional(),
   }),
 })
-
-export type RunInputs = z.infer<typeof inputsSchema>
-export type PlanStep = z.infer<typeof stepSchema>
-/** `plan.json`: what was removed, in which order, and what it was measured on. */
-export type PlanFile = z.infer<typeof planFileSchema>
 
 /** Reads and checks a plan.json. Throws `PlanError` naming the path of what is wrong. */
 export async function readPlanFile(path: string): Promise<PlanFile> {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { EngineError, OutputError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
-import type { Engine, Objective, PruningStep, RowObjective, TokenRows } from '../types.ts'
+import type { Engine, Objective, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
 import { type Budget, isReached } from './budget.ts'
 import { openJournal } from './journal.ts'
 import { type Evaluation, journaledObjective } from './journaledObjective.ts'
@@ -20,7 +20,7 @@ export interface PruneRun {
   readonly directory: string
   /** The method, given the objective to ask. */
   readonly method: (objective: RowObjective) => AsyncGenerator<PruningStep, void>
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   readonly onProgress?: ((progress: Progress) => void) | undefined
 }
 

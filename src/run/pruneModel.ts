@@ -9,7 +9,7 @@ import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
-import type { BlockKind, LossArithmetic } from '../types.ts'
+import type { BlockKind, LossArithmetic, StopSignal } from '../types.ts'
 import { type Budget, checkBudget } from './budget.ts'
 import { type RowsRequest, readRows } from './calibrate.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
@@ -34,7 +34,7 @@ export interface PruneModelRequest {
   readonly threads?: number | undefined
   /** Write the pruned checkpoint to `output`/model; default true. */
   readonly export?: boolean | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   readonly onProgress?: ((progress: PruneProgress) => void) | undefined
 }
 

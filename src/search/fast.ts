@@ -1,7 +1,7 @@
 import { EngineError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, BlockKind, PruningPlan, PruningStep, RowObjective } from '../types.ts'
+import type { BlockId, BlockKind, PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
 import { type Candidates, runnerUpOf, singleBlocks, withoutCandidate } from './candidates.ts'
 import { race } from './race.ts'
 
@@ -10,7 +10,7 @@ export interface FastOptions {
   readonly kinds?: readonly BlockKind[] | undefined
   /** What may go in one step; default single blocks of `kinds`. */
   readonly candidates?: Candidates | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** Candidates that race together when all have been tried before. */
@@ -34,7 +34,7 @@ const challengers = 2
 export async function* fast(
   model: Model,
   objective: RowObjective,
-  { kinds, candidates = singleBlocks(model, kinds), signal }: FastOptions = {},
+  { kinds, candidates = singleBlocks(model, kinds).removals, signal }: FastOptions = {},
 ): AsyncGenerator<PruningStep, void> {
   let plan: PruningPlan = emptyPlan
   let [loss = Number.NaN] = await objective.evaluate([plan], signal)

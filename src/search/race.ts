@@ -1,4 +1,4 @@
-import type { PruningPlan, RowObjective } from '../types.ts'
+import type { PruningPlan, RowObjective, StopSignal } from '../types.ts'
 
 /** Values of the first rows of a plan, as many as it was tried on. */
 export interface Runner {
@@ -18,7 +18,7 @@ export interface RaceOptions {
   readonly leader?: Float64Array | undefined
   /** The plan that all runners differ little from. */
   readonly trunk?: PruningPlan | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** Standard errors behind the leader at which a plan leaves the race. */
@@ -44,7 +44,7 @@ export async function race(
       running.map((index) => plans[index]!),
       { range, trunk, signal },
     )
-  for (const range of laps(objective.rows)) {
+  for (const range of laps(objective)) {
     if (running.length === 0) break
     const measured = await measure(range)
     for (const [i, index] of running.entries()) {
@@ -69,13 +69,18 @@ export async function race(
 }
 
 /** The ranges of rows tried before all of them. */
-function laps(rows: number): [number, number][] {
-  const quarter = Math.ceil(rows / 4)
+function laps({ rows }: RowObjective): (readonly [number, number])[] {
   if (rows < 4) return []
+  const [, quarter] = quarterOf({ rows })
   return [
     [0, quarter],
     [quarter, 2 * quarter],
   ]
+}
+
+/** The first quarter of the rows; all of fewer than four. */
+export function quarterOf({ rows }: Pick<RowObjective, 'rows'>): readonly [number, number] {
+  return [0, rows < 4 ? rows : Math.ceil(rows / 4)]
 }
 
 /** Finite losses only, the lowest first, the first of equals first. */

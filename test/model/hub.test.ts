@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { CheckpointError } from '../../src/errors.ts'
 import { resolveModel } from '../../src/model/hub.ts'
-import type { HubProgress } from '../../src/model/hubSnapshot.ts'
+import type { HubProgress } from '../../src/model/hubProgress.ts'
 import { commitOf, type FakeHub, startFakeHub } from '../data/fakeHub.ts'
 
 const weights = new Uint8Array(20_000).map((_, i) => i * 7)

@@ -4,6 +4,7 @@ import type { Budget } from '../../run/budget.ts'
 import { type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
 import type { BlockKind, LossArithmetic } from '../../types.ts'
 import type { Interruption } from '../interruption.ts'
+import { givenMethodOptions, withMethodOptions } from '../methodOptions.ts'
 import {
   decimalNumber,
   listOf,
@@ -38,7 +39,6 @@ export function pruneCommand(interruption: Interruption): Command {
   )
   withModelOptions(command)
     .requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
-    .addOption(new Option('--method <name>', 'pruning method').choices(['blockpruner']).default('blockpruner'))
     .option('--kinds <list>', 'kinds of blocks that may go', listOf<BlockKind>(['attention', 'mlp']), [
       'attention',
       'mlp',
@@ -49,6 +49,7 @@ export function pruneCommand(interruption: Interruption): Command {
         .argParser(decimalNumber)
         .conflicts('remove'),
     )
+  withMethodOptions(command)
   withTextOptions(command, { dataset: 'embedded', nsamples: defaultRows })
     .option('--eval-dataset <source>', 'measure dense and pruned model on this text as well')
     .addOption(
@@ -63,6 +64,7 @@ export function pruneCommand(interruption: Interruption): Command {
     try {
       const result = await pruneModel({
         ...options,
+        methodOptions: givenMethodOptions(command),
         budget: budgetOf(options),
         calibration: rowsRequest(options, defaultRows),
         evaluation: evaluationOf(options),

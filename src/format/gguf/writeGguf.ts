@@ -1,4 +1,5 @@
 import { OutputError } from '../../errors.ts'
+import type { StopSignal } from '../../types.ts'
 import { type WriteOptions, writeChunksAtomic } from '../atomicFile.ts'
 import { type GgmlType, ggmlTypes } from './ggmlType.ts'
 import { type GgufElementType, type GgufNumbers, type GgufValue, ggufValueTypes } from './ggufValue.ts'
@@ -14,7 +15,7 @@ export interface GgufTensorSource {
 }
 
 export interface WriteGgufOptions {
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   /** Called after each tensor, with the bytes of tensor data written so far and in all. */
   readonly onProgress?: ((writtenBytes: number, totalBytes: number) => void) | undefined
 }

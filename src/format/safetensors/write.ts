@@ -1,6 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OutputError } from '../../errors.ts'
+import type { StopSignal } from '../../types.ts'
 import { type StagedFile, stageFile } from '../atomicFile.ts'
 import { checkSpace, outputFailure } from '../outputFailure.ts'
 import { isSafetensorsType, type SafetensorsType, sizeBytesOf } from './dtypes.ts'
@@ -18,7 +19,7 @@ export interface TensorSource {
 export interface WriteSafetensorsOptions {
   /** Bytes of tensor data above which a further file is begun; a larger tensor has a file of its own. Default 5·10⁹. */
   readonly maxShardBytes?: number
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
   /** Called after each tensor, with the bytes of tensor data written so far and in all. */
   readonly onProgress?: (writtenBytes: number, totalBytes: number) => void
 }
@@ -166,7 +167,7 @@ async function* bytesOf(
   tensors: readonly SizedTensor[],
   path: string,
   count: (tensor: SizedTensor) => void,
-  signal: AbortSignal | undefined,
+  signal: StopSignal | undefined,
 ): AsyncGenerator<Uint8Array, void> {
   yield header
   for (const tensor of tensors) {

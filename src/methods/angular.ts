@@ -1,0 +1,64 @@
+import { EngineError } from '../errors.ts'
+import { layersOf } from '../model/layers.ts'
+import type { Model } from '../model/model.ts'
+import { emptyPlan } from '../model/plan.ts'
+import type { BlockId, Engine, Objective, PruningPlan, PruningStep, TokenRows } from '../types.ts'
+import { lowest } from './lowest.ts'
+import { finite, named } from './removeInOrder.ts'
+import { withoutBlocks } from './units.ts'
+
+export interface AngularOptions {
+  /** Whether a plan removes enough. The method removes one run of layers, so it must know how long. */
+  readonly reached: (plan: PruningPlan) => boolean
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * The unreasonable ineffectiveness of the deeper layers (arXiv:2403.17887): n adjacent layers go, where they turn the stream least.
+ *
+ *     d(l, n) = mean over rows of arccos( cos( x_l, x_{l+n} ) ) / π  at the last token;  l* = argmin over l of d(l, n)
+ *
+ * n is the smallest length that reaches the budget wherever the run begins. The run may begin at layer 0, which the unofficial code
+ * arcee-ai/PruneMe never considers. One forward pass, one step; nothing is retrained here.
+ */
+export async function* angular(
+  model: Model,
+  objective: Objective,
+  engine: Pick<Engine, 'similarities'>,
+  rows: TokenRows,
+  { reached, signal }: AngularOptions,
+): AsyncGenerator<PruningStep, void> {
+  const runs = shortestRuns(model, reached)
+  const spans = runs.map((blocks) => [blocks[0]!, blocks.at(-1)!] as const)
+  const angles = await engine.similarities(rows, spans, { measure: 'lastAngle', signal })
+  const scores = runs.map((blocks, i) => ({ blocks, loss: mean(angles[i]!) }))
+  const chosen = lowest(scores)
+  if (chosen === undefined) {
+    throw new EngineError(`${model.id}: no run of layers has an angle that is a number; is the checkpoint damaged?`)
+  }
+  const runnerUp = lowest(scores.filter((score) => score !== chosen))
+  const plan = withoutBlocks(emptyPlan, chosen.blocks)
+  const [loss = Number.NaN] = await objective.evaluate([plan], signal)
+  yield {
+    plan,
+    removed: chosen.blocks,
+    loss: finite(loss, chosen.blocks),
+    score: chosen.loss,
+    ...(runnerUp && { runnerUp: named(runnerUp.blocks, runnerUp.loss) }),
+  }
+}
+
+/** All runs of the smallest number of adjacent layers of one stack that reaches the budget everywhere. */
+function shortestRuns(model: Model, reached: AngularOptions['reached']): BlockId[][] {
+  const layers = layersOf(model)
+  for (let n = 1; n <= layers.length; n++) {
+    const runs = layers
+      .map((_, start) => layers.slice(start, start + n))
+      .filter((run) => run.length === n && run.every(({ stack }) => stack === run[0]!.stack))
+      .map((run) => run.flatMap(({ blocks }) => blocks.map(({ id }) => id)))
+    if (runs.length > 0 && runs.every((blocks) => reached(withoutBlocks(emptyPlan, blocks)))) return runs
+  }
+  throw new EngineError(`${model.id}: no run of its ${layers.length} layers reaches the budget; ask for less`)
+}
+
+const mean = (values: Float64Array) => values.reduce((total, value) => total + value, 0) / values.length
