@@ -75,7 +75,7 @@ function bar(): ProgressDisplay {
 function estimator() {
   let total = { steps: undefined as number | undefined, ratio: undefined as number | undefined, blocks: 0 }
   let [step, share, done, of] = [0, 0, 0, 0]
-  let best = { id: '', loss: Number.POSITIVE_INFINITY }
+  let best = { id: '', loss: Number.POSITIVE_INFINITY, unit: '' }
   let [evaluated, spentMs, last] = [0, 0, performance.now()]
   let exporting: string | undefined
   return {
@@ -96,8 +96,10 @@ function estimator() {
         }
         last = now
         ;[done, of] = [progress.done, progress.of]
-        if (done === 1) best = { id: '', loss: Number.POSITIVE_INFINITY }
-        if (progress.loss < best.loss) best = { id: progress.plan.blocks.at(-1) ?? 'dense', loss: progress.loss }
+        if (done === 1) best = { id: '', loss: Number.POSITIVE_INFINITY, unit: '' }
+        if (progress.loss < best.loss) {
+          best = { id: progress.plan.blocks.at(-1) ?? 'dense', loss: progress.loss, unit: progress.unit }
+        }
       } else if (progress.type === 'step') {
         step = progress.number
         share = progress.step.ratio
@@ -114,10 +116,15 @@ function estimator() {
       const eta = left === undefined || evaluated === 0 ? '…' : duration((left * spentMs) / evaluated)
       return [
         `step ${step + 1} of ${total.steps === undefined ? '~' : ''}${steps ?? '?'}  ${drawBar(progress)}  ETA ${eta}`,
-        `  candidate ${done} of ${of}  ${drawBar(of === 0 ? 0 : done / of)}  best so far ${best.id} ${Math.exp(best.loss).toFixed(3)}`,
+        `  candidate ${done} of ${of}  ${drawBar(of === 0 ? 0 : done / of)}  best so far ${best.id} ${shown(best)}`,
       ].join('\n')
     },
   }
+}
+
+/** A loss as perplexity, anything else as it is. */
+function shown({ loss, unit }: { readonly loss: number; readonly unit: string }): string {
+  return unit === 'nats per token' ? Math.exp(loss).toFixed(3) : loss.toPrecision(4)
 }
 
 /** Σ over the remaining steps of the blocks still there. */

@@ -2,7 +2,7 @@ import { EngineError } from '../errors.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, Engine, Objective, PruningPlan, PruningStep, TokenRows } from '../types.ts'
+import type { BlockId, Engine, Objective, PruningPlan, PruningStep, StopSignal, TokenRows } from '../types.ts'
 import { lowest } from './lowest.ts'
 import { finite, named } from './removeInOrder.ts'
 import { withoutBlocks } from './units.ts'
@@ -10,7 +10,7 @@ import { withoutBlocks } from './units.ts'
 export interface AngularOptions {
   /** Whether a plan removes enough. The method removes one run of layers, so it must know how long. */
   readonly reached: (plan: PruningPlan) => boolean
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

@@ -1,12 +1,12 @@
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
-import type { BlockId, Objective, PruningStep } from '../types.ts'
+import type { BlockId, Objective, PruningStep, StopSignal } from '../types.ts'
 import { removeInOrder } from './removeInOrder.ts'
 
 export interface DropTailOptions {
   /** Last layers that stay; default 0. One is the simple variant of arXiv:2403.17887. */
   readonly keepLast?: number | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

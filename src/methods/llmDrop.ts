@@ -1,11 +1,11 @@
 import type { Model } from '../model/model.ts'
-import type { BlockKind, Engine, Objective, PruningStep, TokenRows } from '../types.ts'
+import type { BlockKind, Engine, Objective, PruningStep, StopSignal, TokenRows } from '../types.ts'
 import { shortGpt } from './shortGpt.ts'
 
 export interface LlmDropOptions {
   /** Kinds of blocks that may go: attention and mlp, the paper's joint drop, or one of them; default both. */
   readonly kinds?: readonly BlockKind[] | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

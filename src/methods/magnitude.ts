@@ -1,5 +1,5 @@
 import type { Model } from '../model/model.ts'
-import type { BlockKind, Objective, PruningStep } from '../types.ts'
+import type { BlockKind, Objective, PruningStep, StopSignal } from '../types.ts'
 import { removeInOrder } from './removeInOrder.ts'
 import { type Unit, unitsOf } from './units.ts'
 import { weightSums } from './weightSums.ts'
@@ -10,7 +10,7 @@ export interface MagnitudeOptions {
   readonly kinds?: readonly BlockKind[] | undefined
   /** Σ|w|, or its mean, which does not put small blocks before large ones; default mean. */
   readonly reduction?: 'sum' | 'mean' | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** The smallest weights go first: I = Σ|w| / n or Σ|w| of a block or layer. No text is read to choose. A baseline of many papers. */

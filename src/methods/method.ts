@@ -7,6 +7,7 @@ import type {
   PruningPlan,
   PruningStep,
   RowObjective,
+  StopSignal,
   TokenRows,
 } from '../types.ts'
 
@@ -25,7 +26,7 @@ export interface MethodContext {
   readonly seed: number
   /** Whether a plan removes what the budget asks for. */
   readonly reached: (plan: PruningPlan) => boolean
-  readonly signal: AbortSignal | undefined
+  readonly signal: StopSignal | undefined
 }
 
 export type OptionValue = string | number | boolean

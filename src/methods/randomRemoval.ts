@@ -1,6 +1,6 @@
 import type { Model } from '../model/model.ts'
 import { Random } from '../tensor/random.ts'
-import type { BlockKind, Objective, PruningStep } from '../types.ts'
+import type { BlockKind, Objective, PruningStep, StopSignal } from '../types.ts'
 import { removeInOrder } from './removeInOrder.ts'
 import { type Unit, unitsOf } from './units.ts'
 
@@ -9,7 +9,7 @@ export interface RandomRemovalOptions {
   /** Kinds of blocks that may go, where blocks do; default attention and mlp. */
   readonly kinds?: readonly BlockKind[] | undefined
   readonly seed: number
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** Blocks or layers in random order, all orders equally likely: what every method must beat. Same seed, same order. */

@@ -1,6 +1,6 @@
 import { EngineError } from '../errors.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, Objective, PruningStep, StopSignal } from '../types.ts'
+import type { BlockId, Objective, PruningStep, Score, StopSignal } from '../types.ts'
 import { withoutBlocks } from './units.ts'
 
 /** Blocks that go together, and what a method thinks of the model without them: lower goes first. */

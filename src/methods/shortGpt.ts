@@ -1,5 +1,5 @@
 import type { Model } from '../model/model.ts'
-import type { BlockKind, Engine, Objective, PruningStep, TokenRows } from '../types.ts'
+import type { BlockKind, Engine, Objective, PruningStep, StopSignal, TokenRows } from '../types.ts'
 import { removeInOrder } from './removeInOrder.ts'
 import { type Unit, unitsOf } from './units.ts'
 
@@ -7,7 +7,7 @@ export interface ShortGptOptions {
   /** Whole layers, as in the paper, or blocks of `kinds`. */
   readonly unit?: Unit | undefined
   readonly kinds?: readonly BlockKind[] | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

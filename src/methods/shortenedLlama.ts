@@ -1,7 +1,7 @@
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, Objective, PruningStep } from '../types.ts'
+import type { BlockId, Objective, PruningStep, StopSignal } from '../types.ts'
 import { removeInOrder } from './removeInOrder.ts'
 import { withoutBlocks } from './units.ts'
 import { weightSums } from './weightSums.ts'
@@ -10,7 +10,7 @@ export interface ShortenedLlamaOptions {
   readonly criterion?: 'ppl' | 'magnitude' | undefined
   /** The "+" rule: layers 0 to 3 and the last two never go; default on, as in the released code for every criterion. */
   readonly plus?: boolean | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

@@ -1,13 +1,13 @@
 import { type Layer, layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { Objective, PruningPlan, PruningStep } from '../types.ts'
+import type { Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
 import { best, lowest } from './lowest.ts'
 import { named } from './removeInOrder.ts'
 import { withoutBlocks } from './units.ts'
 
 export interface SlebOptions {
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

@@ -8,6 +8,8 @@ export interface Evaluation {
   readonly of: number
   readonly plan: PruningPlan
   readonly loss: number
+  /** What `loss` counts. */
+  readonly unit: string
   /** Read from the journal instead of evaluated. */
   readonly recalled: boolean
 }
@@ -36,6 +38,7 @@ export function journaledObjective(
           of: plans.length,
           plan: plans[plan]!,
           loss: objective.combine(values, range[0]),
+          unit: objective.unit,
           recalled,
         })
       }

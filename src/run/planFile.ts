@@ -39,8 +39,10 @@ export interface PlanStep {
   /** Of the model after this step, nats per token, mean of the rows' means. */
   readonly loss: number
   readonly perplexity: number
+  /** What the method chose by, where it is not `loss`: a distance, an influence; the runner-up's `loss` is of the same kind. */
+  readonly score?: number | undefined
   readonly runnerUp?: Score | undefined
-  /** Loss of the runner-up minus `loss`, nats per token. */
+  /** Loss of the runner-up minus `score`, or minus `loss` where there is no score. */
   readonly margin?: number | undefined
   /** Left in the model. */
   readonly parameters: number
@@ -97,6 +99,7 @@ const stepSchema = z.object({
   removed: z.array(blockId),
   loss: z.number(),
   perplexity: z.number(),
+  score: z.number().optional(),
   runnerUp: score.optional(),
   margin: z.number().optional(),
   parameters: z.number().int().nonnegative(),

@@ -18,8 +18,13 @@ export interface PruneRun {
   readonly budget: Budget
   /** Run directory: holds plan.json and journal.jsonl. */
   readonly directory: string
-  /** The method, given the objective to ask. */
-  readonly method: (objective: RowObjective) => AsyncGenerator<PruningStep, void>
+  /** The method, given the objective to ask, and what puts other objectives behind the same journal. */
+  readonly method: (
+    objective: RowObjective,
+    journaled: (objective: RowObjective) => RowObjective,
+  ) => AsyncGenerator<PruningStep, void>
+  /** The method ends by itself: its steps are states of a search that all keep to the budget. */
+  readonly endsItself?: boolean | undefined
   readonly signal?: StopSignal | undefined
   readonly onProgress?: ((progress: Progress) => void) | undefined
 }
@@ -41,7 +46,9 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
   const journal = openJournal(join(directory, 'journal.jsonl'), run.inputs)
   try {
     if (journal.recalled > 0) onProgress({ type: 'resumed', evaluations: journal.recalled })
-    const objective = journaledObjective(run.objective, journal, (e) => onProgress({ type: 'evaluated', ...e }))
+    const journaled = (asked: RowObjective) =>
+      journaledObjective(asked, journal, (e) => onProgress({ type: 'evaluated', ...e }))
+    const objective = journaled(run.objective)
     const dense = await denseLoss(run, objective)
     onProgress({ type: 'dense', loss: dense })
     const steps: PlanStep[] = []
@@ -58,10 +65,10 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
       },
     })
     let plan = emptyPlan
-    for await (const step of run.method(objective)) {
+    for await (const step of run.method(objective, journaled)) {
       plan = step.plan
       steps.push(planStep(model, step))
-      const complete = isReached(model, plan, budget)
+      const complete = run.endsItself !== true && isReached(model, plan, budget)
       await writePlanFile(join(directory, 'plan.json'), file(plan, complete))
       onProgress({ type: 'step', number: steps.length, step: steps.at(-1)! })
       if (complete) return file(plan, true)
@@ -84,13 +91,14 @@ async function denseLoss({ model, engine, rows, signal }: PruneRun, objective: O
   )
 }
 
-function planStep(model: Model, { plan, removed, loss, runnerUp }: PruningStep): PlanStep {
+function planStep(model: Model, { plan, removed, loss, score, runnerUp }: PruningStep): PlanStep {
   const gone = removedParameters(model, plan)
   return {
     removed: [...removed],
     loss,
     perplexity: Math.exp(loss),
-    ...(runnerUp && { runnerUp, margin: runnerUp.loss - loss }),
+    ...(score !== undefined && { score }),
+    ...(runnerUp && { runnerUp, margin: runnerUp.loss - (score ?? loss) }),
     parameters: model.parameters - gone,
     ratio: gone / model.parameters,
   }

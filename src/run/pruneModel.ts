@@ -2,15 +2,18 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PackedRows } from '../data/calibration.ts'
 import { openEngine } from '../engine/engine.ts'
+import { PlanError } from '../errors.ts'
 import { measurePerplexity, type PerplexityReport } from '../evaluate/perplexity.ts'
-import { blockPruner } from '../methods/blockPruner.ts'
+import { methodOf, optionsOf } from '../methods/known.ts'
+import type { Method, MethodOptions } from '../methods/method.ts'
 import { contentHash } from '../model/contentHash.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
-import { emptyPlan } from '../model/plan.ts'
+import { emptyPlan, removedParameters } from '../model/plan.ts'
+import { distanceObjective } from '../objectives/outputDistance.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
-import type { BlockKind, LossArithmetic, StopSignal } from '../types.ts'
-import { type Budget, checkBudget } from './budget.ts'
+import type { BlockId, BlockKind, LossArithmetic, PruningPlan, StopSignal } from '../types.ts'
+import { type Budget, checkBudget, isReached } from './budget.ts'
 import { type RowsRequest, readRows } from './calibrate.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import type { PlanFile, RunInputs } from './planFile.ts'
@@ -23,6 +26,10 @@ export interface PruneModelRequest {
   readonly revision?: string | undefined
   /** Run directory. */
   readonly output: string
+  /** A name of `blockpruner methods`; default BlockPruner. */
+  readonly method?: string | undefined
+  /** Options of the method, by the names that its list gives them. */
+  readonly methodOptions?: MethodOptions | undefined
   readonly kinds: readonly BlockKind[]
   readonly budget: Budget
   readonly calibration: RowsRequest
@@ -65,19 +72,23 @@ export interface Comparison {
   readonly pruned: PerplexityReport
 }
 
-/** Reads a model and a text, prunes by BlockPruner in a run directory, and writes and checks the smaller checkpoint. */
+/** Reads a model and a text, prunes by the method asked for in a run directory, and writes and checks the smaller checkpoint. */
 export async function pruneModel(request: PruneModelRequest): Promise<PruneModelResult> {
   const { output, kinds, budget, seed, threads, signal, onProgress } = request
+  const method = methodOf(request.method ?? 'blockpruner')
+  const options = optionsOf(method, request.methodOptions)
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = openEngine(model, { threads })
   try {
+    const removable = method.removable(model, kinds, options)
     checkBudget(model, budget, kinds)
+    checkReach(model, budget, method, removable)
     const rows = await readRows(model, request.calibration)
     const evaluationRows = request.evaluation && (await readRows(model, request.evaluation))
-    const candidates = model.blocks.filter(({ kind }) => kinds.includes(kind)).length
-    onProgress?.({ type: 'loaded', model, rows, budget, candidates })
+    onProgress?.({ type: 'loaded', model, rows, budget, candidates: removable.length })
     const ignored = ignoredTarget(model)
-    const objective = perplexityObjective(engine, rows, { ignored, arithmetic: request.arithmetic })
+    const losses = { ignored, arithmetic: request.arithmetic }
+    const objective = perplexityObjective(engine, rows, losses)
     const inputs: RunInputs = {
       model: {
         id: model.id,
@@ -85,13 +96,17 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
         sha256: await contentHash(model),
         parameters: model.parameters,
       },
-      method: 'blockpruner',
-      options: { kinds: [...kinds], ...budget, ...(request.arithmetic === 'released' && { arithmetic: 'released' }) },
+      method: method.name,
+      options: {
+        kinds: [...kinds],
+        ...budget,
+        ...(request.arithmetic === 'released' && { arithmetic: 'released' }),
+        ...options,
+      },
       calibration: rows.description,
       seed,
       versions: versions(),
     }
-    const method = (asked: typeof objective) => blockPruner(model, asked, { kinds, signal })
     const file = await prune({
       model,
       engine,
@@ -100,7 +115,23 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
       inputs,
       budget,
       directory: output,
-      method,
+      method: (asked, journaled) =>
+        method.run(
+          {
+            model,
+            objective: asked,
+            pooled: journaled(perplexityObjective(engine, rows, { ...losses, average: 'tokens' })),
+            distance: (measure) => journaled(distanceObjective(engine, rows, measure)),
+            engine,
+            rows,
+            kinds,
+            seed,
+            reached: (plan) => isReached(model, plan, budget),
+            signal,
+          },
+          options,
+        ),
+      endsItself: method.endsItself,
       signal,
       onProgress,
     })
@@ -121,7 +152,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     }
     const written = await exportAndCheck(model, file.plan, exportPath, check, {
       replace: await exists(exportPath),
-      method: `BlockPruner (arXiv:2406.10594) on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
+      method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
       measured: measuredFor(rows, file, evaluationRows, evaluation),
       ...(signal && { signal }),
       onProgress: (writtenBytes, totalBytes) => onProgress?.({ type: 'exporting', writtenBytes, totalBytes }),
@@ -131,6 +162,18 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     await engine.close()
     await model.weights.close()
   }
+}
+
+/** Throws `PlanError` when `budget` cannot be reached by removing all that the method may remove. */
+function checkReach(model: Model, budget: Budget, { name }: Method, removable: readonly BlockId[]): void {
+  const most: PruningPlan = { blocks: removable, units: {} }
+  if (isReached(model, most, budget)) return
+  const asked = Object.entries(budget).map(([option, value]) => `--${option} ${value}`)
+  const share = removedParameters(model, most) / model.parameters
+  throw new PlanError(
+    `${asked.join(' ')}: ${name} with these options can remove at most ${removable.length} of the ${model.blocks.length} blocks of ` +
+      `${model.id}, ${share.toFixed(3)} of its parameters; ask for less, or take another method`,
+  )
 }
 
 /** The card's numbers: on the evaluation text where there is one, else on the calibration text, which is named as such. */
