@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import { CheckpointError } from '../errors.ts'
 
 /** A file opened for reads by position. Node has no mmap, and checkpoints need not fit in memory. */
@@ -14,18 +14,19 @@ export interface CheckpointFile {
 export async function openCheckpointFile(path: string): Promise<CheckpointFile> {
   let handle: FileHandle
   try {
+    // asked before it is opened: opening a pipe would wait for its writer
+    if (!(await stat(path)).isFile()) {
+      throw new CheckpointError(`${path}: is not a plain file; expected a checkpoint file`)
+    }
     handle = await open(path, 'r')
   } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause
     throw new CheckpointError(`${path}: cannot be opened (${(cause as Error).message}); is the path right?`, { cause })
   }
-  const stat = await handle.stat()
-  if (!stat.isFile()) {
-    await handle.close()
-    throw new CheckpointError(`${path}: is not a plain file; expected a checkpoint file`)
-  }
+  const { size } = await handle.stat()
   return {
     path,
-    size: stat.size,
+    size,
     async read(position, length) {
       const bytes = new Uint8Array(length)
       let done = 0

@@ -1,3 +1,4 @@
+import type { PackedRows } from '../data/calibration.ts'
 import { sharedPassage } from '../data/overlap.ts'
 import { openEngine } from '../engine/engine.ts'
 import { measurePerplexity, type PerplexityReport } from '../evaluate/perplexity.ts'
@@ -6,7 +7,7 @@ import { checkPlan, emptyPlan, removedParameters } from '../model/plan.ts'
 import type { StopSignal } from '../types.ts'
 import { checkSameModel, planOfSteps } from './applyPlanFile.ts'
 import { type RowsRequest, readRows } from './calibrate.ts'
-import { readPlanFile } from './planFile.ts'
+import { type PlanFile, readPlanFile } from './planFile.ts'
 
 export interface EvaluateRequest {
   readonly model: string
@@ -23,7 +24,10 @@ export interface EvaluateRequest {
 export interface EvaluateResult {
   readonly source: string
   readonly bos: 'none' | 'first' | 'every-row'
-  /** False when the text shares passages with the plan's calibration text; undefined without a plan. */
+  /**
+   * False when the text shares passages with the plan's calibration text; undefined without a plan, or when that text was too short or
+   * too repetitive to tell.
+   */
   readonly heldOut: boolean | undefined
   readonly dense: PerplexityReport
   readonly pruned: PerplexityReport | undefined
@@ -44,8 +48,7 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
     return {
       source: rows.description.source,
       bos: rows.description.bos,
-      heldOut:
-        file && sharedPassage(file.calibration.fingerprints, rows, rows.description.bos === 'every-row') === undefined,
+      heldOut: file && isHeldOut(file, rows),
       dense: await measure(emptyPlan),
       pruned: plan && (await measure(plan)),
       parameters: { dense: model.parameters, pruned: plan && model.parameters - removedParameters(model, plan) },
@@ -54,4 +57,9 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
     await engine.close()
     await model.weights.close()
   }
+}
+
+function isHeldOut({ calibration }: PlanFile, rows: PackedRows): boolean | undefined {
+  if (calibration.fingerprints.length === 0) return undefined
+  return sharedPassage(calibration.fingerprints, rows, rows.description.bos === 'every-row') === undefined
 }

@@ -2,8 +2,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { Random } from '../../src/tensor/random.ts'
 import { blockpruner } from './commandLine.ts'
+import { expectEqualRuns, killedRun } from './killedRun.ts'
 
 const newFolder = () => mkdtempSync(join(tmpdir(), 'prune-'))
 const small = ['--nsamples', '2', '--seqlen', '64', '--remove', '4', '--quiet', '--no-export']
@@ -19,28 +19,9 @@ describe('a run', () => {
   })
 
   it('killed at any moment goes on where it was, evaluates nothing twice and ends with the same bytes', async () => {
-    const whole = newFolder()
-    const begin = performance.now()
-    await blockpruner(['prune', '--output', whole, ...small])
-    const wholeMs = performance.now() - begin
-    const random = new Random(7)
-    const killed = newFolder()
-    let kills = 0
-    for (let attempt = 0; attempt < 6; attempt++) {
-      const { signal } = await blockpruner(['prune', '--output', killed, ...small], (kill) =>
-        setTimeout(() => kill('SIGKILL'), 0.2 * wholeMs + random.uniform() * 0.7 * wholeMs),
-      )
-      if (signal === 'SIGKILL') kills += 1
-      expect(
-        readdirSync(killed).filter((name) => !['plan.json', 'journal.jsonl'].includes(name) && !name.endsWith('.tmp')),
-      ).toEqual([])
-      if (existsSync(join(killed, 'plan.json'))) JSON.parse(read(killed))
-    }
+    const { kills, whole, killed } = await killedRun(small, { attempts: 5, seed: 7 })
     expect(kills).toBeGreaterThan(0)
-    expect(await blockpruner(['prune', '--output', killed, ...small])).toMatchObject({ code: 0 })
-    expect(read(killed)).toBe(read(whole))
-    expect(lines(killed).sort()).toEqual(lines(whole).sort())
-    expect(readdirSync(killed).sort()).toEqual(['journal.jsonl', 'plan.json'])
+    expectEqualRuns(whole, killed)
   }, 120_000)
 
   it('stopped by Ctrl-C says how to go on, and goes on', async () => {
