@@ -4,10 +4,6 @@ import { type GgufTensorSource, type WriteGgufOptions, writeGguf } from '../form
 import type { EncodableType } from '../format/gguf/writeQuantized.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import { keptRuns, keptUnits } from '../model/axes.ts'
-import type { TensorRule } from '../model/gguf/architecture.ts'
-import { llama } from '../model/gguf/architectures/llama.ts'
-import { qwen2 } from '../model/gguf/architectures/qwen2.ts'
-import { qwen3 } from '../model/gguf/architectures/qwen3.ts'
 import { type GgufModel, openGguf } from '../model/gguf/open.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
@@ -43,10 +39,44 @@ export interface GgufExport {
 /** Width of the mlp that adds nothing: llama.cpp skips the attention too where a layer has none. One block of Q8_0. */
 const stubChannels = 32
 
-const naming: Readonly<Record<GgufFamily, { readonly tensors: readonly TensorRule[]; readonly order: HeadOrder }>> = {
-  llama: { tensors: llama.tensors, order: 'pairs' },
-  qwen2: { tensors: qwen2.tensors, order: 'halves' },
-  qwen3: { tensors: qwen3.tensors, order: 'halves' },
+/** Rotary embedding turns neighbours in llama.cpp's Llama and deci, and halves of a head in Qwen's. */
+const headOrders: Readonly<Record<GgufFamily | 'deci', HeadOrder>> = {
+  llama: 'pairs',
+  deci: 'pairs',
+  qwen2: 'halves',
+  qwen3: 'halves',
+}
+
+/** llama.cpp's names (gguf-py, constants.py) by our roles, `blk.N.` left out. */
+const outerNames: Readonly<Record<string, string>> = {
+  embedTokens: 'token_embd.weight',
+  finalNorm: 'output_norm.weight',
+  lmHead: 'output.weight',
+}
+
+const blockNames: Readonly<Partial<Record<BlockKind, Readonly<Record<string, string>>>>> = {
+  attention: {
+    norm: 'attn_norm.weight',
+    qProj: 'attn_q.weight',
+    qBias: 'attn_q.bias',
+    qNorm: 'attn_q_norm.weight',
+    kProj: 'attn_k.weight',
+    kBias: 'attn_k.bias',
+    kNorm: 'attn_k_norm.weight',
+    vProj: 'attn_v.weight',
+    vBias: 'attn_v.bias',
+    oProj: 'attn_output.weight',
+    oBias: 'attn_output.bias',
+  },
+  mlp: {
+    norm: 'ffn_norm.weight',
+    gateProj: 'ffn_gate.weight',
+    gateBias: 'ffn_gate.bias',
+    upProj: 'ffn_up.weight',
+    upBias: 'ffn_up.bias',
+    downProj: 'ffn_down.weight',
+    downBias: 'ffn_down.bias',
+  },
 }
 
 /**
@@ -135,27 +165,26 @@ export function describeGguf(model: Model, plan: PruningPlan): DescribedGguf {
 function tensorsOf(
   model: Model,
   plan: PruningPlan,
-  { family, architecture, places, stubs }: DescribedGguf,
+  { architecture, places, stubs }: DescribedGguf,
   opened: GgufModel | undefined,
   type: GgufExportType | undefined,
 ): GgufTensorSource[] {
-  const { tensors: rules } = naming[family]
-  const order = architecture === 'deci' ? 'pairs' : naming[family].order
+  const order = headOrders[architecture]
   const { D, E } = model.sizes as { D: number; E: number }
   const source = ggufTensors(model, opened)
   const tensors: GgufTensorSource[] = []
 
   const headName = model.outer['lmHead']?.[0] ?? model.outer['embedTokens']?.[0]
-  for (const [from] of Object.values(model.outer)) {
+  for (const [role, [from]] of Object.entries(model.outer)) {
     const isHead = from === headName
     const asked = type === 'Q4_0' && isHead ? 'Q8_0' : type
-    tensors.push(source({ name: ggufName(rules, from), from, headDim: E, type: asked }))
+    tensors.push(source({ name: nameOf(outerNames, role), from, headDim: E, type: asked }))
   }
   for (const [layer, place] of places.entries()) {
     for (const [kind, old] of Object.entries(place) as [BlockKind, number][]) {
       const block = blockAt(model, kind, old)
       for (const [role, [from]] of Object.entries(block.weights)) {
-        const name = ggufName(rules, from).replace(`blk.${old}.`, `blk.${layer}.`)
+        const name = `blk.${layer}.${nameOf(blockNames[kind], role)}`
         const isTurned = /^[qk](Proj|Bias)$/.test(role)
         tensors.push(
           source({
@@ -201,11 +230,10 @@ function cutOf(model: Model, plan: PruningPlan, block: Block, role: string): Pic
   return { runs: keptRuns(axes, sizes, unit, keptUnits(block.units, removed)) }
 }
 
-function ggufName(rules: readonly TensorRule[], from: string): string {
-  const [, layer, suffix] = /^(?:.*\.layers\.(\d+)\.)?.*\.(weight|bias)$/.exec(from) ?? []
-  const rule = rules.find(([, name]) => `${name.replace('{layer}', layer ?? '')}.${suffix}` === from)
-  if (rule === undefined) throw new RangeError(`tensor "${from}" has no name in GGUF`)
-  return `${rule[0].replace('{layer}', layer ?? '')}.${suffix}`
+function nameOf(names: Readonly<Record<string, string>> | undefined, role: string): string {
+  const name = names?.[role]
+  if (name === undefined) throw new RangeError(`the weight "${role}" has no name in GGUF`)
+  return name
 }
 
 function factorsTensor(factors: Float32Array<ArrayBuffer>): GgufTensorSource {

@@ -96,16 +96,25 @@ export async function exportOnnx(
 /** Keys of config.json that hold the number of layers; the first that is there is the family's. */
 const layerKeys = ['num_hidden_layers', 'n_layer', 'n_layers', 'num_layers']
 
+/** Families that transformers.js has no name for, under the name of one that it runs in the same way. */
+const modelTypes: Readonly<Record<string, string>> = { baichuan: 'llama' }
+
 /**
  * config.json as transformers.js reads it: the number of layers is the number of caches it makes, so it is that of the attentions
- * left. Their shapes come from the graph.
+ * left. Their shapes come from the graph. `multi_query` would make it expect the fused caches of gpt_bigcode.
  */
 function onnxConfig(
   model: Model,
   cacheHeads: readonly number[],
   variants: readonly { readonly name: string; readonly data: { readonly files: readonly unknown[] } }[],
 ): ModelConfig {
-  const { auto_map: _, quantization_config: __, ...config }: Record<string, unknown> = { ...model.config }
+  const {
+    auto_map: _,
+    quantization_config: __,
+    multi_query: ___,
+    ...config
+  }: Record<string, unknown> = { ...model.config }
+  const type = String(config['model_type'])
   const key = layerKeys.find((name) => config[name] !== undefined) ?? 'num_hidden_layers'
   const attentions = model.blocks.filter(({ kind }) => kind === 'attention')
   const layerTypes = config['layer_types']
@@ -117,6 +126,7 @@ function onnxConfig(
   }
   return {
     ...config,
+    model_type: Object.hasOwn(modelTypes, type) ? modelTypes[type] : type,
     [key]: cacheHeads.length,
     'transformers.js_config': {
       use_external_data_format: Object.fromEntries(variants.map(({ name, data }) => [name, data.files.length])),

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openEngine } from '../engine/engine.ts'
-import { OutputError } from '../errors.ts'
+import { CalibrationError, OutputError } from '../errors.ts'
 import { openGgufFile } from '../format/gguf/openGgufFile.ts'
 import type { Model } from '../model/model.ts'
 import type { Engine, PruningPlan, TokenRows } from '../types.ts'
@@ -65,7 +65,12 @@ export async function verifyExport(
   rows: TokenRows,
   options: VerifyOptions = {},
 ): Promise<ConsumerResult[]> {
-  const { format, variants } = await formatOf(path)
+  const { format, variants, context } = await formatOf(path)
+  if (rows.rowLength > context) {
+    throw new CalibrationError(
+      `${path}: reads at most ${context} tokens, expected rows no longer, found ${rows.rowLength}; verify with shorter rows`,
+    )
+  }
   const engine = options.engine ?? openEngine(model)
   const vocabulary = model.sizes['V']!
   let ours: Float32Array
@@ -115,15 +120,24 @@ const onnxFiles = {
   'model_q4.onnx': 'q4',
 } as const
 
-async function formatOf(path: string): Promise<{ format: ExportFormat; variants: readonly StoredPrecision[] }> {
+interface ExportedFiles {
+  readonly format: ExportFormat
+  readonly variants: readonly StoredPrecision[]
+  /** Tokens the export says it was made for; infinite where nothing depends on it. */
+  readonly context: number
+}
+
+async function formatOf(path: string): Promise<ExportedFiles> {
   const names = await entriesOf(path)
-  if (names === undefined) return { format: 'gguf', variants: [await ggufPrecision(path)] }
+  if (names === undefined) return { format: 'gguf', ...(await describeGgufFile(path)) }
   if (names.includes('onnx')) {
     const files = (await entriesOf(join(path, 'onnx'))) ?? []
     const variants = Object.entries(onnxFiles).flatMap(([file, dtype]) => (files.includes(file) ? [dtype] : []))
-    if (variants.length > 0) return { format: 'onnx', variants }
+    if (variants.length > 0) return { format: 'onnx', variants, context: Number.POSITIVE_INFINITY }
   }
-  if (names.some((name) => name.endsWith('.safetensors'))) return { format: 'huggingface', variants: ['F32'] }
+  if (names.some((name) => name.endsWith('.safetensors'))) {
+    return { format: 'huggingface', variants: ['F32'], context: Number.POSITIVE_INFINITY }
+  }
   throw new OutputError(`${path}: has neither safetensors nor onnx/model.onnx, expected an export; is the path right?`)
 }
 
@@ -136,8 +150,8 @@ async function entriesOf(path: string): Promise<string[] | undefined> {
   }
 }
 
-/** The type of the matrices that have most values. */
-async function ggufPrecision(path: string): Promise<StoredPrecision> {
+/** The type of the matrices that have most values, and the length of the context. */
+async function describeGgufFile(path: string): Promise<Pick<ExportedFiles, 'variants' | 'context'>> {
   const file = await openGgufFile(path)
   await file.close()
   const values = new Map<string, number>()
@@ -146,5 +160,7 @@ async function ggufPrecision(path: string): Promise<StoredPrecision> {
   }
   const [most] = [...values].sort(([, a], [, b]) => b - a)[0] ?? ['F32']
   const known: readonly string[] = ['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0']
-  return known.includes(most) ? (most as StoredPrecision) : 'mixed'
+  const architecture = file.metadata.get('general.architecture')?.value.value
+  const context = Number(file.metadata.get(`${architecture}.context_length`)?.value.value ?? Number.POSITIVE_INFINITY)
+  return { variants: [known.includes(most) ? (most as StoredPrecision) : 'mixed'], context }
 }
