@@ -8,15 +8,18 @@ import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { openEngine } from '../dist/engine/engine.js'
-import { blockPruner } from '../dist/methods/blockPruner.js'
 import { loadModel } from '../dist/model/load.js'
 import { emptyPlan, removedParameters } from '../dist/model/plan.js'
+import { meanObjective } from '../dist/objectives/meanObjective.js'
+import { distanceObjective } from '../dist/objectives/outputDistance.js'
 import { perplexityObjective } from '../dist/objectives/perplexity.js'
 import { readRows } from '../dist/run/calibrate.js'
 import { openJournal } from '../dist/run/journal.js'
 import { journaledObjective } from '../dist/run/journaledObjective.js'
 import { versions } from '../dist/run/versions.js'
+import { wholeLayers } from '../dist/search/candidates.js'
 import { fast } from '../dist/search/fast.js'
+import { endsItself, searchPlans } from '../dist/search/searchPlans.js'
 
 const { values: options } = parseArgs({
   options: {
@@ -27,7 +30,9 @@ const { values: options } = parseArgs({
     seqlen: { type: 'string', default: '128' },
     remove: { type: 'string' },
     ratio: { type: 'string' },
-    searches: { type: 'string', default: 'exact,fast' },
+    objective: { type: 'string', default: 'perplexity' },
+    generations: { type: 'string', default: '60' },
+    searches: { type: 'string', default: 'exact,fast,swap,evolve,beam,layers,stock' },
     journal: { type: 'string' },
     seed: { type: 'string', default: '42' },
     plans: { type: 'boolean', default: false },
@@ -50,15 +55,34 @@ const isReached =
     ? (plan) => plan.blocks.length >= Number(options.remove ?? Math.round(model.blocks.length / 3))
     : (plan) => removedParameters(model, plan) / model.parameters >= Number(options.ratio)
 
+/** Each search by the name of its row: the search, its layout, and what swap and evolve start from. */
 const searches = {
-  exact: (objective) => untilReached(blockPruner(model, objective)),
-  fast: (objective) => untilReached(fast(model, objective)),
+  exact: { search: 'exact' },
+  fast: { search: 'fast' },
+  swap: { search: 'swap' },
+  evolve: { search: 'evolve' },
+  beam: { search: 'beam' },
+  stock: { search: 'fast', layout: 'stock' },
+  layers: { search: 'fast', layout: 'stock', layersOnly: true },
+  'stock swap': { search: 'swap', layout: 'stock' },
 }
 
-async function* untilReached(steps) {
+const kinds = ['attention', 'mlp']
+const objectiveOf = {
+  perplexity: (on) => perplexityObjective(engine, on),
+  kl: (on) => distanceObjective(engine, on, 'kl'),
+  js: (on) => distanceObjective(engine, on, 'js'),
+}
+
+async function* run({ layersOnly, ...choice }, objective) {
+  const given = { layout: 'any', start: 'fast', kinds, isReached, seed, generations: Number(options.generations) }
+  const steps = layersOnly
+    ? fast(model, objective, { candidates: wholeLayers(model).removals })
+    : searchPlans(model, objective, objective, { ...given, ...choice })
   for await (const step of steps) {
     yield step
-    if (isReached(step.plan)) return
+    // exact and fast go on until they are told to stop
+    if (isReached(step.plan) && (layersOnly || !endsItself({ layout: 'any', ...choice }))) return
   }
 }
 
@@ -66,7 +90,7 @@ const heldOut = perplexityObjective(engine, untouched)
 const perplexityOf = async (objective, plan) => Math.exp((await objective.evaluate([plan]))[0]).toFixed(3)
 const calibration = perplexityObjective(engine, rows)
 
-console.log(`${cpus()[0].model}, ${cpus().length} threads; node ${process.version}; ${JSON.stringify(versions())}`)
+console.log(`${cpus()[0]?.model}, ${cpus().length} threads; node ${process.version}; ${JSON.stringify(versions())}`)
 console.log(
   `${model.id}: ${model.blocks.length} blocks, ${model.parameters} parameters; ${rows.rows} rows of ${seqlen} tokens`,
 )
@@ -79,7 +103,11 @@ for (const name of options.searches.split(',')) {
   const { objective, work, close } = counted(name)
   const start = performance.now()
   let plan = emptyPlan
-  for await (const step of searches[name](objective)) plan = step.plan
+  for await (const step of run(searches[name], objective)) {
+    plan = step.plan
+    if (options.plans)
+      console.log(`${name}: -${step.removed} ${step.restored ? `+${step.restored} ` : ''}${step.loss.toFixed(4)}`)
+  }
   const seconds = ((performance.now() - start) / 1000).toFixed(1)
   close()
   const left = model.parameters - removedParameters(model, plan)
@@ -92,7 +120,7 @@ await engine.close()
 /** The objective of one search, what it evaluated counted, resumed ones included. */
 function counted(name) {
   let work = 0
-  const asked = perplexityObjective(engine, rows)
+  const asked = meanObjective(options.objective.split(',').map((objective) => objectiveOf[objective](rows)))
   const count = {
     ...asked,
     evaluateRows(plans, given = {}) {

@@ -40,6 +40,8 @@ function lineOf(progress: PruneProgress): string | undefined {
       const { removed, perplexity, ratio } = progress.step
       return `step ${progress.number}: removed ${removed.join(' ')}, perplexity ${perplexity.toFixed(3)}, ${(ratio * 100).toFixed(1)} % of the parameters`
     }
+    case 'warning':
+      return `warning: ${progress.message}`
     default:
       return undefined
   }

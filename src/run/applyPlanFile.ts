@@ -64,7 +64,10 @@ export function planOfSteps(file: PlanFile, steps: number | undefined): PruningP
       `--steps ${steps}: expected a whole number from 1 to ${file.steps.length}, the steps of the plan`,
     )
   }
-  const blocks = file.steps.slice(0, steps).flatMap(({ removed }) => removed as BlockId[])
+  let blocks: BlockId[] = []
+  for (const { removed, restored = [] } of file.steps.slice(0, steps)) {
+    blocks = [...blocks, ...removed].filter((id) => !restored.includes(id))
+  }
   const { outputNorms } = file.plan
   return { blocks, units: {}, ...(outputNorms && { outputNorms }) }
 }

@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
 import type { BlockId, PruningPlan, Score } from '../types.ts'
+import type { CheckedStep } from './guard.ts'
 
 /** What a run was made from. Two runs with equal inputs give equal plans, byte for byte. */
 export interface RunInputs {
@@ -36,6 +37,8 @@ export interface RunInputs {
 export interface PlanStep {
   /** Blocks removed in this step. */
   readonly removed: readonly BlockId[]
+  /** Blocks of earlier steps that this step put back. */
+  readonly restored?: readonly BlockId[] | undefined
   /** Of the model after this step, nats per token, mean of the rows' means. */
   readonly loss: number
   readonly perplexity: number
@@ -44,6 +47,8 @@ export interface PlanStep {
   readonly runnerUp?: Score | undefined
   /** Loss of the runner-up minus `score`, or minus `loss` where there is no score. */
   readonly margin?: number | undefined
+  /** On rows that the search did not see. */
+  readonly check?: CheckedStep | undefined
   /** Left in the model. */
   readonly parameters: number
   /** Share of all parameters removed, 0..1. */
@@ -53,8 +58,14 @@ export interface PlanStep {
 /** `plan.json`: what was removed, in which order, and what it was measured on. */
 export interface PlanFile extends RunInputs {
   readonly version: 1
-  readonly dense: { readonly loss: number; readonly perplexity: number }
+  readonly dense: {
+    readonly loss: number
+    readonly perplexity: number
+    readonly check?: { readonly loss: number; readonly perplexity: number } | undefined
+  }
   readonly steps: readonly PlanStep[]
+  /** What people should know before they use the plan. */
+  readonly warnings?: readonly string[] | undefined
   /** False while the run goes on. */
   readonly complete: boolean
   readonly plan: PruningPlan
@@ -97,19 +108,33 @@ const inputsSchema = z.object({
 
 const stepSchema = z.object({
   removed: z.array(blockId),
+  restored: z.array(blockId).optional(),
   loss: z.number(),
   perplexity: z.number(),
   score: z.number().optional(),
   runnerUp: score.optional(),
   margin: z.number().optional(),
+  check: z
+    .object({
+      loss: z.number(),
+      perplexity: z.number(),
+      runnerUpLoss: z.number().optional(),
+      parted: z.literal(true).optional(),
+    })
+    .optional(),
   parameters: z.number().int().nonnegative(),
   ratio: z.number().min(0).max(1),
 })
 
 const planFileSchema: z.ZodType<PlanFile> = inputsSchema.extend({
   version: z.literal(1),
-  dense: z.object({ loss: z.number(), perplexity: z.number() }),
+  dense: z.object({
+    loss: z.number(),
+    perplexity: z.number(),
+    check: z.object({ loss: z.number(), perplexity: z.number() }).optional(),
+  }),
   steps: z.array(stepSchema),
+  warnings: z.array(z.string()).optional(),
   complete: z.boolean(),
   plan: z.object({
     blocks: z.array(blockId),

@@ -5,6 +5,7 @@ import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
 import type { Engine, Objective, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
 import { type Budget, isReached } from './budget.ts'
+import { checkStep, partedMessage } from './guard.ts'
 import { openJournal } from './journal.ts'
 import { type Evaluation, journaledObjective } from './journaledObjective.ts'
 import { type PlanFile, type PlanStep, type RunInputs, writePlanFile } from './planFile.ts'
@@ -14,6 +15,8 @@ export interface PruneRun {
   readonly engine: Engine
   readonly rows: TokenRows
   readonly objective: RowObjective
+  /** The loss on rows that the method does not see; absent: steps are not checked. */
+  readonly check?: RowObjective | undefined
   readonly inputs: RunInputs
   readonly budget: Budget
   /** Run directory: holds plan.json and journal.jsonl. */
@@ -34,6 +37,7 @@ export type Progress =
   | { readonly type: 'dense'; readonly loss: number }
   | ({ readonly type: 'evaluated' } & Evaluation)
   | { readonly type: 'step'; readonly number: number; readonly step: PlanStep }
+  | { readonly type: 'warning'; readonly message: string }
 
 /**
  * Runs a method to its budget in a run directory and returns the plan, which is written after every step. A run that was
@@ -51,12 +55,20 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
     const objective = journaled(run.objective)
     const dense = await denseLoss(run, objective)
     onProgress({ type: 'dense', loss: dense })
+    const check = run.check && journaled(run.check)
+    const [denseCheck] = check ? await check.evaluate([emptyPlan], signal) : []
     const steps: PlanStep[] = []
+    const warnings: string[] = []
     const file = (plan: PruningStep['plan'], complete: boolean): PlanFile => ({
       version: 1,
       ...run.inputs,
-      dense: { loss: dense, perplexity: Math.exp(dense) },
+      dense: {
+        loss: dense,
+        perplexity: Math.exp(dense),
+        ...(denseCheck !== undefined && { check: { loss: denseCheck, perplexity: Math.exp(denseCheck) } }),
+      },
       steps,
+      ...(warnings.length > 0 && { warnings: [...warnings] }),
       complete,
       plan: {
         blocks: [...plan.blocks],
@@ -67,7 +79,12 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
     let plan = emptyPlan
     for await (const step of run.method(objective, journaled)) {
       plan = step.plan
-      steps.push(planStep(model, step))
+      const checked = check && (await checkStep(check, step, signal))
+      steps.push({ ...planStep(model, step), ...(checked && { check: checked }) })
+      if (checked?.parted) {
+        warnings.push(partedMessage(steps.length, step, checked))
+        onProgress({ type: 'warning', message: warnings.at(-1)! })
+      }
       const complete = run.endsItself !== true && isReached(model, plan, budget)
       await writePlanFile(join(directory, 'plan.json'), file(plan, complete))
       onProgress({ type: 'step', number: steps.length, step: steps.at(-1)! })
@@ -91,10 +108,11 @@ async function denseLoss({ model, engine, rows, signal }: PruneRun, objective: O
   )
 }
 
-function planStep(model: Model, { plan, removed, loss, score, runnerUp }: PruningStep): PlanStep {
+function planStep(model: Model, { plan, removed, restored, loss, score, runnerUp }: PruningStep): PlanStep {
   const gone = removedParameters(model, plan)
   return {
     removed: [...removed],
+    ...(restored && { restored: [...restored] }),
     loss,
     perplexity: Math.exp(loss),
     ...(score !== undefined && { score }),

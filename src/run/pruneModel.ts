@@ -10,14 +10,33 @@ import { contentHash } from '../model/contentHash.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
+import { meanObjective } from '../objectives/meanObjective.ts'
 import { distanceObjective } from '../objectives/outputDistance.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
-import type { BlockId, BlockKind, LossArithmetic, PruningPlan, StopSignal } from '../types.ts'
+import { rowRanges } from '../objectives/rowRanges.ts'
+import { endsItself, searchPlans } from '../search/searchPlans.ts'
+import type {
+  BlockId,
+  BlockKind,
+  LossArithmetic,
+  PruningPlan,
+  PruningStep,
+  RowObjective,
+  StopSignal,
+  TokenRows,
+} from '../types.ts'
 import { type Budget, checkBudget, isReached } from './budget.ts'
 import { type RowsRequest, readRows } from './calibrate.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import type { PlanFile, RunInputs } from './planFile.ts'
 import { type Progress, prune } from './prune.ts'
+import {
+  checkRowCount,
+  checkStockLayout,
+  type ObjectiveName,
+  resolveSearch,
+  type SearchRequest,
+} from './searchRequest.ts'
 import { versions } from './versions.ts'
 
 export interface PruneModelRequest {
@@ -30,6 +49,8 @@ export interface PruneModelRequest {
   readonly method?: string | undefined
   /** Options of the method, by the names that its list gives them. */
   readonly methodOptions?: MethodOptions | undefined
+  /** How BlockPruner's loop is searched and what it compares; default as published. */
+  readonly searching?: SearchRequest | undefined
   readonly kinds: readonly BlockKind[]
   readonly budget: Budget
   readonly calibration: RowsRequest
@@ -77,18 +98,30 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
   const { output, kinds, budget, seed, threads, signal, onProgress } = request
   const method = methodOf(request.method ?? 'blockpruner')
   const options = optionsOf(method, request.methodOptions)
+  const searching = resolveSearch(request.searching ?? {}, method.name, kinds)
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = openEngine(model, { threads })
   try {
     const removable = method.removable(model, kinds, options)
     checkBudget(model, budget, kinds)
     checkReach(model, budget, method, removable)
+    if (searching.layout === 'stock') checkStockLayout(model)
     const rows = await readRows(model, request.calibration)
+    const part = rowRanges(rows)
+    const seen = rows.rows - checkRowCount(searching, rows.rows)
+    const searchRows = part([0, seen])
+    const checkRows = seen < rows.rows ? part([seen, rows.rows]) : undefined
     const evaluationRows = request.evaluation && (await readRows(model, request.evaluation))
     onProgress?.({ type: 'loaded', model, rows, budget, candidates: removable.length })
     const ignored = ignoredTarget(model)
     const losses = { ignored, arithmetic: request.arithmetic }
-    const objective = perplexityObjective(engine, rows, losses)
+    const objective = perplexityObjective(engine, searchRows, losses)
+    const objectives: Record<ObjectiveName, (on: TokenRows) => RowObjective> = {
+      perplexity: (on) => perplexityObjective(engine, on, losses),
+      kl: (on) => distanceObjective(engine, on, 'kl'),
+      js: (on) => distanceObjective(engine, on, 'js'),
+    }
+    const comparing = (on: TokenRows) => meanObjective(searching.objectives.map((name) => objectives[name](on)))
     const inputs: RunInputs = {
       model: {
         id: model.id,
@@ -102,6 +135,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
         ...budget,
         ...(request.arithmetic === 'released' && { arithmetic: 'released' }),
         ...options,
+        ...searching.recorded,
       },
       calibration: rows.description,
       seed,
@@ -110,28 +144,38 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     const file = await prune({
       model,
       engine,
-      rows,
+      rows: searchRows,
       objective,
+      check: checkRows && named('check', perplexityObjective(engine, checkRows, losses)),
       inputs,
       budget,
       directory: output,
-      method: (asked, journaled) =>
-        method.run(
+      method: (asked, journaled) => {
+        if (Object.keys(searching.recorded).some((option) => option !== 'checkRows')) {
+          const compared = comparing(searchRows)
+          const sought = compared.measure === asked.measure ? asked : journaled(compared)
+          const check = checkRows === undefined ? sought : journaled(named('check', comparing(checkRows)))
+          const reached = (plan: PruningPlan) => isReached(model, plan, budget)
+          const steps = searchPlans(model, sought, check, { ...searching, kinds, seed, isReached: reached, signal })
+          return sought === asked ? steps : withLosses(steps, asked, signal)
+        }
+        return method.run(
           {
             model,
             objective: asked,
-            pooled: journaled(perplexityObjective(engine, rows, { ...losses, average: 'tokens' })),
-            distance: (measure) => journaled(distanceObjective(engine, rows, measure)),
+            pooled: journaled(perplexityObjective(engine, searchRows, { ...losses, average: 'tokens' })),
+            distance: (measure) => journaled(distanceObjective(engine, searchRows, measure)),
             engine,
-            rows,
+            rows: searchRows,
             kinds,
             seed,
             reached: (plan) => isReached(model, plan, budget),
             signal,
           },
           options,
-        ),
-      endsItself: method.endsItself,
+        )
+      },
+      endsItself: method.endsItself === true || endsItself(searching),
       signal,
       onProgress,
     })
@@ -144,7 +188,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     if (request.export === false) return result
     const exportPath = join(output, 'model')
     const check = {
-      rows,
+      rows: searchRows,
       ignored,
       threads,
       arithmetic: request.arithmetic,
@@ -162,6 +206,23 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     await engine.close()
     await model.weights.close()
   }
+}
+
+/** The steps of a search that compared plans by something else, with the loss of each and what it was chosen by as its score. */
+async function* withLosses(
+  steps: AsyncGenerator<PruningStep, void>,
+  objective: RowObjective,
+  signal: StopSignal | undefined,
+): AsyncGenerator<PruningStep, void> {
+  for await (const step of steps) {
+    const [loss = Number.NaN] = await objective.evaluate([step.plan], signal)
+    yield { ...step, loss, score: step.loss }
+  }
+}
+
+/** `objective` under another name in the journal. */
+function named(prefix: string, objective: RowObjective): RowObjective {
+  return { ...objective, measure: `${prefix} ${objective.measure}` }
 }
 
 /** Throws `PlanError` when `budget` cannot be reached by removing all that the method may remove. */

@@ -1,7 +1,7 @@
 import { EngineError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, planKey } from '../model/plan.ts'
-import type { BlockKind, Objective, PruningPlan, PruningStep } from '../types.ts'
+import type { BlockKind, Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
 import { type Candidates, runnerUpOf, singleBlocks, withoutCandidate } from './candidates.ts'
 
 export interface BeamOptions {
@@ -12,7 +12,7 @@ export interface BeamOptions {
   readonly kinds?: readonly BlockKind[] | undefined
   /** What may go in one step; default single blocks of `kinds`. */
   readonly candidates?: Candidates | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 interface Branch {

@@ -1,7 +1,7 @@
 import type { Model } from '../model/model.ts'
 import { planKey, removedParameters } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
-import type { PruningPlan, PruningStep, RowObjective } from '../types.ts'
+import type { PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
 import { type Moves, singleBlocks, withoutCandidate, withoutRestored } from './candidates.ts'
 import { race } from './race.ts'
 
@@ -15,11 +15,11 @@ export interface EvolveOptions {
   readonly generations?: number | undefined
   /** What may go and come back at once; default single blocks. */
   readonly moves?: Moves | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** Draws of mutants that were all seen before, after which a generation is as large as it gets. */
-const drawsPerMutant = 20
+const drawsPerMutant = 4
 
 /**
  * EvoPress (arXiv:2410.14649; code IST-DASLab/EvoPress): (1+λ) evolution at a constant budget. A mutant of the parent P is

@@ -1,12 +1,12 @@
 import type { Model } from '../model/model.ts'
-import type { Objective, PruningPlan, PruningStep } from '../types.ts'
+import type { Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
 import { adjacentBlocks, type Moves, wholeLayers } from './candidates.ts'
 
 export interface StockOptions {
   /** The search among plans made of these moves. */
   readonly search: (moves: Moves) => AsyncGenerator<PruningStep, void>
   readonly isReached: (plan: PruningPlan) => boolean
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /**

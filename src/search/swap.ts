@@ -1,6 +1,6 @@
 import type { Model } from '../model/model.ts'
 import { removedParameters } from '../model/plan.ts'
-import type { BlockId, PruningPlan, PruningStep, RowObjective } from '../types.ts'
+import type { BlockId, PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
 import { type Moves, singleBlocks, withoutCandidate, withoutRestored } from './candidates.ts'
 import { quarterOf, race } from './race.ts'
 
@@ -10,7 +10,7 @@ export interface SwapOptions {
   readonly isReached: (plan: PruningPlan) => boolean
   /** What may go and come back at once; default single blocks. */
   readonly moves?: Moves | undefined
-  readonly signal?: AbortSignal | undefined
+  readonly signal?: StopSignal | undefined
 }
 
 /** Exchanges that race together. */
@@ -76,7 +76,7 @@ async function promisingExchanges(
   objective: RowObjective,
   plan: PruningPlan,
   { removals, restorations }: Moves,
-  signal: AbortSignal | undefined,
+  signal: StopSignal | undefined,
 ): Promise<Exchange[]> {
   const [back, out] = [restorations(plan), removals(plan)]
   const halves = [...back.map((b) => withoutRestored(plan, b)), ...out.map((b) => withoutCandidate(plan, b))]

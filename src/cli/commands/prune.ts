@@ -28,6 +28,13 @@ interface PruneOptions extends SharedOptions, TextOptions {
   readonly evalDataset?: string
   readonly export: boolean
   readonly arithmetic: LossArithmetic
+  readonly search?: string
+  readonly layout?: string
+  readonly objective?: string
+  readonly start?: string
+  readonly beamWidth?: number
+  readonly generations?: number
+  readonly checkRows?: number
 }
 
 const defaultRows = 16
@@ -50,6 +57,17 @@ export function pruneCommand(interruption: Interruption): Command {
         .conflicts('remove'),
     )
   withMethodOptions(command)
+    .option('--search <name>', 'exact (default), fast, beam, swap or evolve: how the plan of blockpruner is found')
+    .option('--layout <name>', 'any (default), or stock: only plans that are stock checkpoints')
+    .option('--objective <list>', 'perplexity (default), kl, js, or the mean of several: what the search compares')
+    .option('--start <name>', 'fast (default) or exact: what swap and evolve improve on')
+    .option('--beam-width <n>', 'plans that beam keeps (default: 3)', wholeNumber)
+    .option('--generations <n>', 'generations of evolve (default: 60)', wholeNumber)
+    .option(
+      '--check-rows <n>',
+      'rows kept from the search to check each step on (default: 0; with --layout stock a quarter)',
+      wholeNumber,
+    )
   withTextOptions(command, { dataset: 'embedded', nsamples: defaultRows })
     .option('--eval-dataset <source>', 'measure dense and pruned model on this text as well')
     .addOption(
@@ -65,6 +83,7 @@ export function pruneCommand(interruption: Interruption): Command {
       const result = await pruneModel({
         ...options,
         methodOptions: givenMethodOptions(command),
+        searching: { ...options, objectives: options.objective?.split(',').map((name) => name.trim()) },
         budget: budgetOf(options),
         calibration: rowsRequest(options, defaultRows),
         evaluation: evaluationOf(options),
