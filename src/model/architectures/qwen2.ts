@@ -1,5 +1,5 @@
 import type { ModelConfig } from '../../types.ts'
-import { countOf, flagOf } from '../configValue.ts'
+import { flagOf, numberOf } from '../configValue.ts'
 import { layerTypeOf, slidingWindowOf } from '../window.ts'
 import { llamaLike } from './llama.ts'
 
@@ -13,7 +13,7 @@ export const qwen2 = llamaLike(['qwen2'], {
 /** A window only behind `use_sliding_window`, and there only from layer `max_window_layers` on. */
 export function qwenWindow(config: ModelConfig, layer: number): number | undefined {
   if (!flagOf(config, 'use_sliding_window', false)) return undefined
-  const isSliding = layer >= countOf(config, 'max_window_layers', 28)
+  const isSliding = layer >= numberOf(config, 'max_window_layers', 28)
   const type = layerTypeOf(config, layer, isSliding ? 'sliding_attention' : 'full_attention')
   return type === 'sliding_attention' ? slidingWindowOf(config, 4096) : undefined
 }
