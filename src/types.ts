@@ -184,6 +184,18 @@ export interface SpanOptions {
   readonly signal?: StopSignal | undefined
 }
 
+/** Of each channel that enters the output matrix W of a branch (`oProj`, `downProj`), in float64. */
+export interface ChannelStatistics {
+  /** Mean of the activation over tokens. */
+  readonly mean: Float64Array
+  /** Mean of its square over tokens. */
+  readonly meanSquare: Float64Array
+  /** Mean over outputs of |W|. */
+  readonly absoluteWeight: Float64Array
+  /** Σ over outputs of W². */
+  readonly squaredWeight: Float64Array
+}
+
 /** Runs plans of one model. Methods and objectives get one handed in. */
 export interface Engine {
   /**
@@ -213,6 +225,12 @@ export interface Engine {
   ): Promise<Float64Array[]>
   /** For each span of the dense model, how alike the hidden states before and after it are in each row: one forward pass. */
   similarities(rows: TokenRows, spans: readonly Span[], options: SpanOptions): Promise<Float64Array[]>
+  /** For each of `blocks` of the dense model what its channels do on `rows`: one forward pass. */
+  channelStatistics(
+    rows: TokenRows,
+    blocks: readonly BlockId[],
+    options?: { readonly signal?: StopSignal | undefined },
+  ): Promise<ChannelStatistics[]>
   /** Final hidden states before the head, (B·T,D) row-major, padding included; for embeddings and checks on small inputs. */
   hiddenStates(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
   /** Logits of every position, or one row of classes for each row, row-major: (B·T,V) or (B,C); for checks on small inputs. */

@@ -109,6 +109,8 @@ export function openEngine(model: Model, { threads }: EngineOptions = {}): Engin
       ),
     similarities: (rows, spans, { measure, signal }) =>
       send((call, number) => ({ type: 'similarities', call, rows: number, spans, measure }), rows, { signal }),
+    channelStatistics: (rows, blocks, { signal } = {}) =>
+      send((call, number) => ({ type: 'channelStatistics', call, rows: number, blocks }), rows, { signal }),
     hiddenStates: (rows, plan) => send((call, number) => ({ type: 'hiddenStates', call, rows: number, plan }), rows),
     logits: (rows, plan) => send((call, number) => ({ type: 'logits', call, rows: number, plan }), rows),
     firstNonFinite: (rows) => send((call, number) => ({ type: 'firstNonFinite', call, rows: number }), rows),

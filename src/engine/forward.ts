@@ -3,6 +3,7 @@ import { EngineError, UnsupportedModelError } from '../errors.ts'
 import type { AttentionKernel } from '../graph/attention.ts'
 import type { Graph } from '../graph/graph.ts'
 import { type HeadKind, programOf, type Stage } from '../graph/program.ts'
+import { findRole } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
 import type {
@@ -15,6 +16,7 @@ import type {
   WeightTable,
 } from '../types.ts'
 import { type Batch, type Chunk, chunksOf, type Tensors, trunkBytes } from './batches.ts'
+import { addActivations, type ChannelSums, statisticsOf } from './channelStatistics.ts'
 import { environmentCache } from './environment.ts'
 import { distancesOfRows } from './hiddenDistance.ts'
 import { distanceRecipes } from './outputDistance.ts'
@@ -66,17 +68,22 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     return sessions.run(graph, feeds)
   }
 
+  /** A graph of `stage` on one micro-batch, whose states it reads under the stage's names for them. */
+  function runBranch(graph: Graph, { reads, weights: table, ids }: Stage, tensors: Tensors, cut?: Cut) {
+    const given = { ...tensors }
+    for (const [name, read] of Object.entries(reads)) given[name] = tensors[read]!
+    return run(graph, table, given, tensors[ids]!.dims, cut)
+  }
+
   /** The state after `stage`, whose block has lost the units `removed`, or its whole branch but not its norm. */
   async function runStage(stage: Stage, removed: readonly number[] | 'branch', state: State): Promise<State> {
-    const { block, bareNorm, reads, writes } = stage
+    const { block, bareNorm, writes } = stage
     const cut = block && removed !== 'branch' ? { block, unit: unitOf(model, block), removed } : undefined
     const graph = removed === 'branch' ? bareNorm! : stage.graph((block?.units ?? 0) - removed.length)
     const next: Tensors[] = []
     for (const tensors of state) {
-      const given = { ...tensors }
-      for (const [name, read] of Object.entries(reads)) given[name] = tensors[read]!
       const output =
-        graph === 'copy' ? given['hidden']! : await run(graph, stage.weights, given, tensors[stage.ids]!.dims, cut)
+        graph === 'copy' ? tensors[stage.reads['hidden'] ?? 'hidden']! : await runBranch(graph, stage, tensors, cut)
       next.push({ ...tensors, [writes]: output })
     }
     return next
@@ -302,6 +309,43 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
         }
       }
       return values
+    },
+
+    async channelStatistics(rows, blocks, { signal } = {}) {
+      const sums = new Map<string, ChannelSums>()
+      for (const batch of chunks(rows).flatMap(({ batches }) => batches)) {
+        let state: State = [batch.data]
+        for (const stage of program.stages) {
+          signal?.throwIfAborted()
+          if (stage.block !== undefined && stage.channels !== undefined && blocks.includes(stage.block.id)) {
+            const cut = { block: stage.block, unit: unitOf(model, stage.block), removed: [] }
+            const values = (await runBranch(stage.channels(), stage, state[0]!, cut)).data as Float32Array
+            const read = stage.ids === 'decoderIds' ? (rows.decoder ?? rows) : rows
+            const channels = values.length / (batch.rows * read.rowLength)
+            const known = sums.get(stage.name) ?? {
+              tokens: 0,
+              sum: new Float64Array(channels),
+              squares: new Float64Array(channels),
+            }
+            addActivations(known, read, batch, values)
+            sums.set(stage.name, known)
+          }
+          state = await runStage(stage, [], state)
+        }
+      }
+      const found = new Map(model.blocks.map((block) => [block.id, block]))
+      return Promise.all(
+        blocks.map(async (id) => {
+          const block = found.get(id)
+          const known = sums.get(id)
+          if (block === undefined || known === undefined) throw new RangeError(`${id} is no block of ${model.id}`)
+          const role = block.kind === 'mlp' ? 'downProj' : 'oProj'
+          const cut = { block, unit: unitOf(model, block), removed: [] }
+          const matrix = (await weights.get(block.weights, role, cut)).data as Float32Array
+          const inputFirst = !findRole(block.weights, role)!.axes.trimStart().startsWith('D')
+          return statisticsOf(known, matrix, inputFirst)
+        }),
+      )
     },
 
     async hiddenStates(rows, plan) {

@@ -11,6 +11,9 @@ interface Recipe {
 const mean = (values: Float64Array, of: (value: number) => number = (value) => value) =>
   values.reduce((total, value) => total + of(value), 0) / values.length
 
+/** A divergence is never negative, though its sum may round to that. */
+const positive = (d: number) => Math.max(0, d)
+
 /** arccos(1 - d), exact where d is small. */
 const angle = (d: number) => 2 * Math.asin(Math.sqrt(Math.min(1, Math.max(0, d / 2))))
 
@@ -19,12 +22,12 @@ const angle = (d: number) => 2 * Math.asin(Math.sqrt(Math.min(1, Math.max(0, d /
  * mean over the vocabulary too, radians with negative cosines taken as 0, a matrix norm over the row.
  */
 export const distanceRecipes: Record<OutputDistance, Recipe> = {
-  js: { graph: 'js', row: (tokens) => mean(tokens) },
-  kl: { graph: 'kl', row: (tokens) => mean(tokens) },
+  js: { graph: 'js', row: (tokens) => mean(tokens, positive) },
+  kl: { graph: 'kl', row: (tokens) => mean(tokens, positive) },
   angular: { graph: 'oneMinusCosine', row: (tokens) => mean(tokens, angle) / Math.PI },
   euclidean: { graph: 'squaredDifference', row: (tokens) => mean(tokens, Math.sqrt) },
-  js_reversed: { graph: 'reversedJs', row: (tokens, vocabulary) => mean(tokens) / vocabulary },
-  official_kl: { graph: 'kl', row: (tokens, vocabulary) => mean(tokens) / vocabulary },
+  js_reversed: { graph: 'reversedJs', row: (tokens, vocabulary) => mean(tokens, positive) / vocabulary },
+  official_kl: { graph: 'kl', row: (tokens, vocabulary) => mean(tokens, positive) / vocabulary },
   official_angular: { graph: 'oneMinusCosine', row: (tokens) => mean(tokens, (d) => angle(Math.min(1, d))) },
   official_norm: { graph: 'squaredDifference', row: (tokens) => Math.sqrt(mean(tokens) * tokens.length) },
 }

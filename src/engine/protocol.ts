@@ -1,4 +1,5 @@
 import type {
+  BlockId,
   HiddenDistanceOptions,
   LossArithmetic,
   OutputDistance,
@@ -50,6 +51,12 @@ export type EngineRequest =
       readonly rows: number
       readonly spans: readonly Span[]
       readonly measure: SpanMeasure
+    }
+  | {
+      readonly type: 'channelStatistics'
+      readonly call: number
+      readonly rows: number
+      readonly blocks: readonly BlockId[]
     }
   | { readonly type: 'hiddenStates'; readonly call: number; readonly rows: number; readonly plan: PruningPlan }
   | { readonly type: 'logits'; readonly call: number; readonly rows: number; readonly plan: PruningPlan }

@@ -64,6 +64,8 @@ function resultOf(
         measure: request.measure,
         signal: flagSignal(request.call),
       })
+    case 'channelStatistics':
+      return engine.channelStatistics(input, request.blocks, { signal: flagSignal(request.call) })
     case 'hiddenStates':
       return engine.hiddenStates(input, request.plan)
     case 'logits':

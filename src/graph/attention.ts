@@ -1,5 +1,5 @@
 import type { AttentionForm, Positions, RopeForm } from '../model/forms.ts'
-import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
+import { type BranchPart, buildGraph, type Graph, type GraphBuilder } from './graph.ts'
 import { project } from './linear.ts'
 import { norm } from './norm.ts'
 import type { Value } from './operations.ts'
@@ -12,7 +12,12 @@ export type AttentionKernel = 'fused' | 'primitives'
  * y = x + o(softmax(cap(q kᵀ · scale) + bias + mask) v), with q, k, v = rotate(W norm(x)): x (B,T,D) → y (B,T,D).
  * `kvHeads` is the number of key/value heads left, K; each serves G query heads.
  */
-export function attentionGraph(form: AttentionForm, kvHeads: number, kernel: AttentionKernel): Graph {
+export function attentionGraph(
+  form: AttentionForm,
+  kvHeads: number,
+  kernel: AttentionKernel,
+  part: BranchPart = 'whole',
+): Graph {
   const g = buildGraph('attention')
   const { biases, inputFirst } = form
   const x = g.state('hidden', ['B', 'T', 'D'])
@@ -29,6 +34,7 @@ export function attentionGraph(form: AttentionForm, kvHeads: number, kernel: Att
   const k = normHeads(g, form, into('k', 'KV'), 'kNorm', kvHeads) // (B,T,K·E)
   const v = into('v', 'KV') // (B,T,K·E)
   const attended = attend[isFusable(form) ? kernel : 'primitives'](g, form, kvHeads, q, k, v) // (B,T,K·G·E)
+  if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
   const bias = biases.o ? 'oBias' : undefined
   const y = project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q', inputFirst })
   const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y

@@ -53,6 +53,9 @@ export interface GraphInput {
   readonly source: InputSource
 }
 
+/** A whole branch, or what enters its output matrix, (B,T,C): the heads' outputs side by side, or the intermediate channels. */
+export type BranchPart = 'whole' | 'channels'
+
 /** A part of a model as data: inputs, operations in order, outputs. */
 export interface Graph {
   readonly name: string

@@ -1,5 +1,5 @@
 import type { MlpForm } from '../model/forms.ts'
-import { buildGraph, type Graph } from './graph.ts'
+import { type BranchPart, buildGraph, type Graph } from './graph.ts'
 import { project } from './linear.ts'
 import { norm } from './norm.ts'
 
@@ -7,7 +7,7 @@ import { norm } from './norm.ts'
  * y = x + down(act(gate(h)) · up(h)), or down(act(up(h))) without a gate; h = norm(x): x (B,T,D) → y (B,T,D), through F
  * channels. A parallel branch takes h from the layer's input instead.
  */
-export function mlpGraph(form: MlpForm): Graph {
+export function mlpGraph(form: MlpForm, part: BranchPart = 'whole'): Graph {
   const g = buildGraph('mlp')
   const { inputFirst } = form
   const x = g.state('hidden', ['B', 'T', 'D'])
@@ -22,6 +22,7 @@ export function mlpGraph(form: MlpForm): Graph {
     {},
   )
   const channels = form.gated ? g.apply('mul', [activated, widen('upProj', 'upBias')], {}) : activated
+  if (part === 'channels') return g.finish([[channels, ['B', 'T', 'F']]])
   const down = { weight: 'downProj', bias: bias('downBias'), output: 'D', input: 'F', inputFirst }
   const y = project(g, channels, down)
   const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y

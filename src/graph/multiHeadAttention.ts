@@ -1,6 +1,6 @@
 import type { MultiHeadForm } from '../model/forms.ts'
 import type { AttentionKernel } from './attention.ts'
-import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
+import { type BranchPart, buildGraph, type Graph, type GraphBuilder } from './graph.ts'
 import { project } from './linear.ts'
 import { norm } from './norm.ts'
 import type { Value } from './operations.ts'
@@ -9,7 +9,12 @@ import type { Value } from './operations.ts'
  * y = norm(x + o(softmax(q kᵀ · scale + bias + mask) v)): x (B,T,D) → y (B,T,D). k and v are made of the positions that `sees`
  * names: of x itself, or of the encoder's output, `memory` (B,S,D). `heads` is the number of heads left, H.
  */
-export function multiHeadAttentionGraph(form: MultiHeadForm, heads: number, kernel: AttentionKernel): Graph {
+export function multiHeadAttentionGraph(
+  form: MultiHeadForm,
+  heads: number,
+  kernel: AttentionKernel,
+  part: BranchPart = 'whole',
+): Graph {
   const g = buildGraph(form.sees === 'memory' ? 'crossAttention' : 'attention')
   const x = g.state('hidden', ['B', 'T', 'D'])
   const h = form.norm ? norm(g, form.norm, x, 'norm') : x
@@ -18,6 +23,7 @@ export function multiHeadAttentionGraph(form: MultiHeadForm, heads: number, kern
     project(g, from, { weight: `${role}Proj`, bias: form.biases ? `${role}Bias` : undefined, output: 'Q', input: 'D' })
   const [q, k, v] = [into(h, 'q'), into(source, 'k'), into(source, 'v')] // (B,T,H·E), (B,S,H·E) twice
   const attended = attend[kernel](g, form, heads, q, k, v) // (B,T,H·E)
+  if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
   const bias = form.biases ? 'oBias' : undefined
   const y = g.apply('add', [x, project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q' })], {})
   return g.finish([[form.outputNorm ? norm(g, form.outputNorm, y, 'outputNorm') : y, ['B', 'T', 'D']]])

@@ -4,7 +4,7 @@ import type { Model } from '../model/model.ts'
 import type { Block, StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph } from './attention.ts'
 import { embeddingGraph } from './embedding.ts'
-import type { Graph } from './graph.ts'
+import type { BranchPart, Graph } from './graph.ts'
 import { logitsGraph, releasedTokenLossGraph, tokenLossGraph } from './head.ts'
 import { mlpGraph } from './mlp.ts'
 import { multiHeadAttentionGraph } from './multiHeadAttention.ts'
@@ -41,6 +41,8 @@ export interface Stage {
   readonly weights: WeightTable
   /** The graph for a block with `units` units left; stages of equal form share it. `copy`: the state `hidden`, unchanged. */
   graph(units: number): Graph | 'copy'
+  /** What enters the output matrix of the whole block; absent for what is no block. */
+  readonly channels?: () => Graph
   /** What takes the place of a removed block: x ← norm(x) where the norm behind it is kept. Absent: nothing does. */
   readonly bareNorm?: Graph
 }
@@ -161,7 +163,7 @@ function blockStage(
   block: Block,
   kernel: AttentionKernel,
   share: GraphCache,
-): Pick<Stage, 'name' | 'block' | 'weights' | 'graph' | 'bareNorm'> {
+): Pick<Stage, 'name' | 'block' | 'weights' | 'graph' | 'channels' | 'bareNorm'> {
   const table = model.architecture.stacks[block.stack]?.blocks.find(({ kind }) => kind === block.kind)
   if (table === undefined) throw new RangeError(`${block.id} is not in the architecture's table`)
   const form = table.form(model.config, block.layer)
@@ -171,14 +173,16 @@ function blockStage(
   if (block.units === 0 && bareNorm !== undefined) return { ...named, graph: () => bareNorm }
   const graph = (units: number) =>
     share([table.kind, form, table.kind === 'mlp' ? undefined : units, kernel], () => blockGraph(form, units, kernel))
-  return { ...named, block, graph, ...(bareNorm && { bareNorm }) }
+  const channels = () =>
+    share([table.kind, form, block.units, kernel, 'channels'], () => blockGraph(form, block.units, kernel, 'channels'))
+  return { ...named, block, graph, channels, ...(bareNorm && { bareNorm }) }
 }
 
 type BlockForm = AttentionForm | MultiHeadForm | MlpForm
 
-function blockGraph(form: BlockForm, units: number, kernel: AttentionKernel): Graph {
-  if ('gated' in form) return mlpGraph(form)
-  return 'sees' in form ? multiHeadAttentionGraph(form, units, kernel) : attentionGraph(form, units, kernel)
+function blockGraph(form: BlockForm, units: number, kernel: AttentionKernel, part?: BranchPart): Graph {
+  if ('gated' in form) return mlpGraph(form, part)
+  return 'sees' in form ? multiHeadAttentionGraph(form, units, kernel, part) : attentionGraph(form, units, kernel, part)
 }
 
 type GraphCache = (key: readonly unknown[], build: () => Graph) => Graph

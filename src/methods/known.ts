@@ -6,10 +6,13 @@ import { angular } from './angular.ts'
 import { blockPruner } from './blockPruner.ts'
 import { dropTail, tailLayers } from './dropTail.ts'
 import { finerCut } from './finerCut.ts'
+import { flap } from './flap.ts'
 import { llmDrop } from './llmDrop.ts'
 import { magnitude } from './magnitude.ts'
+import type { Granularity } from './maskUnits.ts'
 import type { Method, MethodOption, MethodOptions, OptionValue } from './method.ts'
 import { nearestName } from './nearestName.ts'
+import { type Estimator, policyGradient } from './policyGradient.ts'
 import { randomRemoval } from './randomRemoval.ts'
 import { removableLayers, shortenedLlama } from './shortenedLlama.ts'
 import { shortGpt } from './shortGpt.ts'
@@ -32,6 +35,17 @@ const byUnit =
   (model: Model, kinds: readonly BlockKind[], options: MethodOptions): BlockId[] => {
     if (options['unit'] === 'layer') checkWholeLayers(`${name} --unit layer`, kinds)
     return unitsOf(model, options['unit'] as Unit, kinds).flat()
+  }
+
+/** Whatever holds units: which of them may go is not a question of kinds of blocks. */
+const inside =
+  (name: string) =>
+  (model: Model, kinds: readonly BlockKind[]): BlockId[] => {
+    if (kinds.includes('attention') && kinds.includes('mlp')) return model.blocks.map(({ id }) => id)
+    throw new PlanError(
+      `--kinds ${kinds.join(',')}: ${name} removes units inside blocks of both kinds; leave --kinds out, ` +
+        'and choose by --units where the method has it',
+    )
   }
 
 /** Every method by name, in the order in which they are listed. */
@@ -164,6 +178,85 @@ export const methods: readonly Method[] = [
     },
     run: ({ model, objective, engine, rows, reached, signal }) =>
       angular(model, objective, engine, rows, { reached, signal }),
+  },
+  {
+    name: 'policy-gradient',
+    title: 'Policy gradient over masks',
+    paper: 'arXiv:2406.10576',
+    unit: 'channel, head group, block, layer',
+    cost: 'samples x steps passes over batches',
+    options: {
+      units: {
+        type: 'choice',
+        choices: [
+          'channels+heads',
+          'channels',
+          'heads',
+          'blocks',
+          'layers',
+          'channels+heads+blocks',
+          'channels+heads+layers',
+        ],
+        default: 'channels+heads',
+        says: 'what masks keep or remove; heads are key/value groups with their query heads',
+      },
+      budgets: {
+        type: 'choice',
+        choices: ['separate', 'one'],
+        default: 'separate',
+        says: 'the same share of each kind of unit, or one budget of parameters over all',
+      },
+      init: {
+        type: 'choice',
+        choices: ['wanda', 'constant'],
+        default: 'wanda',
+        says: "probabilities at first: from Wanda-sp's metric, or all equal",
+      },
+      estimator: {
+        type: 'choice',
+        choices: ['released', 'plain'],
+        default: 'released',
+        says: 'score function divided by the deviation, as the released code does, or by the variance',
+      },
+      steps: { type: 'number', from: 1, to: 1e6, default: 500, says: 'updates' },
+      samples: { type: 'number', from: 2, to: 1000, default: 2, says: 'masks an update' },
+      'learning-rate': { type: 'number', from: 0, to: 10, default: 0.01, says: 'at the first update' },
+      'batch-rows': { type: 'number', from: 1, to: 1e6, default: 4, says: 'rows an update' },
+      window: { type: 'number', from: 1, to: 1e6, default: 5, says: 'updates that the baseline looks back' },
+      interval: { type: 'number', from: 1, to: 1e6, default: 50, says: 'updates between two recorded steps' },
+    },
+    removable: inside('policy-gradient'),
+    endsItself: true,
+    run({ model, objective, engine, rows, reached, seed, signal }, options) {
+      const number = (name: string) => Math.floor(options[name] as number)
+      return policyGradient(model, objective, engine, rows, {
+        granularities: (options['units'] as string).split('+') as Granularity[],
+        budgets: options['budgets'] as 'separate' | 'one',
+        start: options['init'] as 'wanda' | 'constant',
+        estimator: options['estimator'] as Estimator,
+        steps: number('steps'),
+        samples: number('samples'),
+        learningRate: options['learning-rate'] as number,
+        batchRows: number('batch-rows'),
+        window: options['window'] as number,
+        interval: number('interval'),
+        reached,
+        seed,
+        signal,
+      })
+    },
+  },
+  {
+    name: 'flap',
+    title: 'FLAP without bias compensation',
+    paper: 'arXiv:2312.11983',
+    unit: 'channel, head group',
+    cost: '1 pass, one shot',
+    options: {},
+    removable: inside('flap'),
+    endsItself: true,
+    run: ({ model, objective, engine, rows, reached, signal }) =>
+      flap(model, objective, engine, rows, { reached, signal }),
   },
   {
     name: 'drop-tail',
