@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Task, taskNames } from '../model/task.ts'
 import type { RowsRequest } from '../run/calibrate.ts'
 
 /** Options that more than one command has, parsed the same way everywhere. */
@@ -35,6 +36,9 @@ export interface TextOptions {
   readonly texts?: number
   readonly seed: number
   readonly bosEveryRow?: true
+  readonly task?: Task
+  readonly targetColumn?: string
+  readonly labelColumn?: string
 }
 
 export function withTextOptions(command: Command, defaults: { dataset: string; nsamples: number }): Command {
@@ -53,15 +57,20 @@ export function withTextOptions(command: Command, defaults: { dataset: string; n
     )
     .option('--seqlen <t>', 'tokens a row', wholeNumber, 256)
     .option('--texts <n>', 'draw this many texts with the seed and pack them', wholeNumber)
+    .addOption(
+      new Option('--task <name>', 'what the model is scored by (default: what its head predicts)').choices(taskNames),
+    )
+    .option('--target-column <name>', 'target column of pairs (default: target)')
+    .option('--label-column <name>', 'label column of labelled texts (default: label)')
     .option('--bos-every-row', 'begin every row with the BOS token')
     .option('--seed <n>', 'seed of every random choice', wholeNumber, 42)
 }
 
 /** The rows that the text options ask for. */
 export function rowsRequest(options: TextOptions, defaultRows: number): RowsRequest {
-  const { dataset, tokens, column, seqlen, texts, seed, bosEveryRow } = options
+  const { dataset, tokens, column, seqlen, texts, seed, bosEveryRow, task, targetColumn, labelColumn } = options
   const nsamples = options.nsamples ?? (texts === undefined ? defaultRows : undefined)
-  return { dataset, tokens, column, seqlen, texts, seed, bosEveryRow, nsamples }
+  return { dataset, tokens, column, seqlen, texts, seed, bosEveryRow, nsamples, task, targetColumn, labelColumn }
 }
 
 export function wholeNumber(text: string): number {

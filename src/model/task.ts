@@ -15,6 +15,16 @@ export type Task =
   /** Nothing: how far its hidden states move. */
   | 'hiddenStates'
 
+/** Every task, as the command line names it. */
+export const taskNames: readonly Task[] = [
+  'nextToken',
+  'maskedToken',
+  'rowClass',
+  'spanCorruption',
+  'pairs',
+  'hiddenStates',
+]
+
 /** The tasks that `model` can be scored by, the one to take unless asked otherwise first. */
 export function tasksOf({ architecture, config, outer }: Model): readonly Task[] {
   if (architecture.family === 'encoderDecoder') return ['spanCorruption', 'pairs', 'hiddenStates']

@@ -4,9 +4,8 @@ import { contentHash } from '../model/contentHash.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { checkPlan } from '../model/plan.ts'
-import { perplexityObjective } from '../objectives/perplexity.ts'
 import { Random } from '../tensor/random.ts'
-import type { BlockId, PruningPlan, StopSignal, TokenRows } from '../types.ts'
+import type { BlockId, Engine, Objective, PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
 
@@ -34,8 +33,11 @@ export async function applyPlanFile(request: ApplyRequest): Promise<CheckedExpor
     const plan = planOfSteps(file, request.steps)
     checkPlan(model, plan)
     const rows = fixedRows(model)
-    const [expectedLoss = Number.NaN] = await perplexityObjective(engine, rows).evaluate([plan], request.signal)
-    const check = { rows, expectedLoss, threads: request.threads }
+    const objective = (of: Engine) => hiddenSize(of, rows)
+    const [expectedLoss = Number.NaN] = await objective(engine).evaluate([plan], request.signal)
+    // the dense weights make room for the export's
+    await engine.close()
+    const check = { objective, expectedLoss, threads: request.threads }
     return await exportAndCheck(model, plan, request.output, check, {
       method: `${file.method} on ${file.calibration.source}, ${file.calibration.rows} rows of ${file.calibration.rowLength} tokens`,
       ...(request.signal && { signal: request.signal }),
@@ -72,9 +74,20 @@ export function planOfSteps(file: PlanFile, steps: number | undefined): PruningP
   return { blocks, units: {}, ...(outputNorms && { outputNorms }) }
 }
 
-/** Seeded token ids, enough to tell two models apart: needs no tokenizer and no text. */
-function fixedRows(model: Model): TokenRows {
+/** Seeded token ids, enough to tell two models apart: needs no tokenizer, no text and no head. */
+function fixedRows({ architecture, sizes }: Model): TokenRows {
   const random = new Random(0)
   const [rows, rowLength] = [4, 64]
-  return { ids: Int32Array.from({ length: rows * rowLength }, () => random.below(model.sizes['V']!)), rows, rowLength }
+  const make = () => Int32Array.from({ length: rows * rowLength }, () => random.below(sizes['V']!))
+  const decoder = architecture.family === 'encoderDecoder' ? { decoder: { ids: make(), rows, rowLength } } : {}
+  return { ids: make(), rows, rowLength, ...decoder }
+}
+
+/** The mean absolute value of the final hidden states: a number that any difference between two models moves. */
+function hiddenSize(engine: Engine, rows: TokenRows): Objective {
+  const sizeOf = async (plan: PruningPlan) => {
+    const states = await engine.hiddenStates(rows, plan)
+    return states.reduce((total, value) => total + Math.abs(value), 0) / states.length
+  }
+  return { unit: 'mean absolute hidden state', evaluate: (plans) => Promise.all(plans.map(sizeOf)) }
 }

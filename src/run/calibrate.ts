@@ -1,7 +1,10 @@
 import { type PackedRows, packRows, readTokens } from '../data/calibration.ts'
+import { taskRows } from '../data/taskRows.ts'
 import { readTexts } from '../data/textSource.ts'
 import { loadTokenizer } from '../data/tokenizer.ts'
+import { CalibrationError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
+import { type Task, tasksOf } from '../model/task.ts'
 
 /** Where rows of tokens come from and how many. */
 export interface RowsRequest {
@@ -18,11 +21,30 @@ export interface RowsRequest {
   readonly texts?: number | undefined
   readonly seed: number
   readonly bosEveryRow?: boolean | undefined
+  /** What the model is scored by; default the first of `tasksOf(model)`. */
+  readonly task?: Task | undefined
+  /** Columns of pairs and of labelled texts. */
+  readonly targetColumn?: string | undefined
+  readonly labelColumn?: string | undefined
 }
 
-/** Packed rows of tokens for `model`. Throws `CalibrationError` when there is not enough text or an id the model lacks. */
+/**
+ * Rows of tokens for `model` and its task. Throws `CalibrationError` when there is not enough text, an id the model lacks, or a task it
+ * cannot be scored by.
+ */
 export async function readRows(model: Model, request: RowsRequest): Promise<PackedRows> {
   const { nsamples, seqlen: rowLength, texts, seed, column } = request
+  const task = taskOf(model, request.task)
+  if (task !== 'nextToken') {
+    if (request.tokens !== undefined || texts !== undefined) {
+      const option = texts === undefined ? '--tokens' : '--texts'
+      throw new CalibrationError(
+        `${option}: is for models that predict the next token, but ${model.id} is scored by ${task}; give --dataset`,
+      )
+    }
+    const { dataset, targetColumn, labelColumn } = request
+    return taskRows(task, model, { dataset, column, targetColumn, labelColumn, rows: nsamples, rowLength, seed })
+  }
   const size = { rowLength, ...(nsamples !== undefined && { rows: nsamples }) }
   const vocabSize = model.sizes['V']!
   if (request.tokens !== undefined) return readTokens(request.tokens, vocabSize, size)
@@ -33,4 +55,12 @@ export async function readRows(model: Model, request: RowsRequest): Promise<Pack
     ...(texts !== undefined && { draw: { texts, seed } }),
     ...(request.bosEveryRow !== undefined && { bosEveryRow: request.bosEveryRow }),
   })
+}
+
+/** `asked`, or the task to score `model` by when none is asked for. Throws `CalibrationError` for a task it has no head for. */
+export function taskOf(model: Model, asked?: Task): Task {
+  const tasks = tasksOf(model)
+  const task = asked ?? tasks[0]
+  if (task !== undefined && tasks.includes(task)) return task
+  throw new CalibrationError(`--task ${asked}: ${model.id} can be scored by ${tasks.join(', ')}; take one of these`)
 }

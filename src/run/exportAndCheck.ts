@@ -4,8 +4,7 @@ import { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOption
 import { openModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import { perplexityObjective } from '../objectives/perplexity.ts'
-import type { LossArithmetic, PruningPlan, TokenRows } from '../types.ts'
+import type { Engine, Objective, PruningPlan } from '../types.ts'
 
 /** Relative difference of two perplexities that different layouts of the same arithmetic may show. */
 const tolerance = 1e-4
@@ -17,18 +16,17 @@ export interface CheckedExport extends HuggingFaceExport {
 }
 
 /**
- * Writes the model without what `plan` removes to `directory`, opens it again and measures it on `rows`. Throws `OutputError` when
- * its perplexity is not `expectedLoss`'s within 1e-4.
+ * Writes the model without what `plan` removes to `directory`, opens it again and measures it. Throws `OutputError` when the
+ * exponential of its loss, its perplexity, is not that of `expectedLoss` within 1e-4.
  */
 export async function exportAndCheck(
   model: Model,
   plan: PruningPlan,
   directory: string,
   check: {
-    readonly rows: TokenRows
+    /** The loss that is measured, of whatever model the engine holds. */
+    readonly objective: (engine: Engine) => Objective
     readonly expectedLoss: number
-    readonly ignored?: number | undefined
-    readonly arithmetic?: LossArithmetic | undefined
     readonly threads?: number | undefined
   },
   options: HuggingFaceExportOptions = {},
@@ -37,10 +35,7 @@ export async function exportAndCheck(
   const reopened = await openModel(directory, directory)
   const engine = openEngine(reopened, { threads: check.threads })
   try {
-    const [loss = Number.NaN] = await perplexityObjective(engine, check.rows, {
-      ignored: check.ignored,
-      arithmetic: check.arithmetic,
-    }).evaluate([emptyPlan], options.signal)
+    const [loss = Number.NaN] = await check.objective(engine).evaluate([emptyPlan], options.signal)
     const relativeDifference = Math.abs(Math.exp(loss - check.expectedLoss) - 1)
     if (!(relativeDifference <= tolerance)) {
       throw new OutputError(

@@ -14,10 +14,12 @@ import { meanObjective } from '../objectives/meanObjective.ts'
 import { distanceObjective } from '../objectives/outputDistance.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
 import { rowRanges } from '../objectives/rowRanges.ts'
+import { taskObjective } from '../objectives/taskObjective.ts'
 import { endsItself, searchPlans } from '../search/searchPlans.ts'
 import type {
   BlockId,
   BlockKind,
+  Engine,
   LossArithmetic,
   PruningPlan,
   PruningStep,
@@ -26,7 +28,7 @@ import type {
   TokenRows,
 } from '../types.ts'
 import { type Budget, checkBudget, isReached } from './budget.ts'
-import { type RowsRequest, readRows } from './calibrate.ts'
+import { type RowsRequest, readRows, taskOf } from './calibrate.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import type { PlanFile, RunInputs } from './planFile.ts'
 import { type Progress, prune } from './prune.ts'
@@ -115,9 +117,11 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     onProgress?.({ type: 'loaded', model, rows, budget, candidates: removable.length })
     const ignored = ignoredTarget(model)
     const losses = { ignored, arithmetic: request.arithmetic }
-    const objective = perplexityObjective(engine, searchRows, losses)
+    const task = taskOf(model, request.calibration.task)
+    const lossOn = (on: TokenRows) => taskObjective(task, engine, on, losses)
+    const objective = lossOn(searchRows)
     const objectives: Record<ObjectiveName, (on: TokenRows) => RowObjective> = {
-      perplexity: (on) => perplexityObjective(engine, on, losses),
+      perplexity: lossOn,
       kl: (on) => distanceObjective(engine, on, 'kl'),
       js: (on) => distanceObjective(engine, on, 'js'),
     }
@@ -146,7 +150,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
       engine,
       rows: searchRows,
       objective,
-      check: checkRows && named('check', perplexityObjective(engine, checkRows, losses)),
+      check: checkRows && named('check', lossOn(checkRows)),
       inputs,
       budget,
       directory: output,
@@ -187,11 +191,11 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     const result = { file, planPath: join(output, 'plan.json'), evaluation }
     if (request.export === false) return result
     const exportPath = join(output, 'model')
+    // the dense weights make room for the export's
+    await engine.close()
     const check = {
-      rows: searchRows,
-      ignored,
       threads,
-      arithmetic: request.arithmetic,
+      objective: (reopened: Engine) => taskObjective(task, reopened, searchRows, losses),
       expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss,
     }
     const written = await exportAndCheck(model, file.plan, exportPath, check, {

@@ -46,7 +46,7 @@ export function pruneCommand(interruption: Interruption): Command {
   )
   withModelOptions(command)
     .requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
-    .option('--kinds <list>', 'kinds of blocks that may go', listOf<BlockKind>(['attention', 'mlp']), [
+    .option('--kinds <list>', 'kinds of blocks that may go', listOf<BlockKind>(['attention', 'crossAttention', 'mlp']), [
       'attention',
       'mlp',
     ])
