@@ -1,5 +1,8 @@
 import protobuf from 'protobufjs'
 
+/** onnx.proto is proto2, whose numbers stand one by one; readers take both forms, byte-exact comparisons do not. */
+const unpacked = { packed: false }
+
 /**
  * The messages of onnx.proto that our graphs use, with the field numbers of the ONNX specification (IR version 10).
  * Absent messages (functions, training, sparse tensors) are never written by us.
@@ -42,14 +45,14 @@ const messages = {
       f: { id: 2, type: 'float' },
       i: { id: 3, type: 'int64' },
       s: { id: 4, type: 'bytes' },
-      floats: { id: 7, rule: 'repeated', type: 'float' },
-      ints: { id: 8, rule: 'repeated', type: 'int64' },
+      floats: { id: 7, rule: 'repeated', type: 'float', options: unpacked },
+      ints: { id: 8, rule: 'repeated', type: 'int64', options: unpacked },
       type: { id: 20, type: 'int32' },
     },
   },
   TensorProto: {
     fields: {
-      dims: { id: 1, rule: 'repeated', type: 'int64' },
+      dims: { id: 1, rule: 'repeated', type: 'int64', options: unpacked },
       dataType: { id: 2, type: 'int32' },
       name: { id: 8, type: 'string' },
       rawData: { id: 9, type: 'bytes' },
