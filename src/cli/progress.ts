@@ -42,6 +42,8 @@ function lineOf(progress: PruneProgress): string | undefined {
     }
     case 'warning':
       return `warning: ${progress.message}`
+    case 'consumer':
+      return progress.line
     default:
       return undefined
   }
@@ -112,7 +114,10 @@ function estimator() {
     text(): string {
       if (exporting !== undefined) return exporting
       const steps =
-        total.steps ?? (share > 0 ? Math.min(total.blocks, Math.ceil((step / share) * total.ratio!)) : undefined)
+        total.steps ??
+        (share > 0 && total.ratio !== undefined
+          ? Math.min(total.blocks, Math.ceil((step / share) * total.ratio))
+          : undefined)
       const progress = total.steps === undefined ? share / (total.ratio ?? 1) : step / total.steps
       const left = steps === undefined ? undefined : candidatesLeft(total.blocks, step, steps) - done
       const eta = left === undefined || evaluated === 0 ? '…' : duration((left * spentMs) / evaluated)

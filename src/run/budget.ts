@@ -1,7 +1,8 @@
 import { PlanError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
-import { removedParameters } from '../model/plan.ts'
+import { emptyPlan, removedParameters } from '../model/plan.ts'
 import type { BlockKind, PruningPlan } from '../types.ts'
+import { cacheBytesPerToken, exportedBytes } from './cost.ts'
 
 /** When a method has removed enough. */
 export type Budget =
@@ -9,29 +10,59 @@ export type Budget =
   | { readonly remove: number }
   /** Share of all parameters, 0..1. */
   | { readonly ratio: number }
+  /** Megabytes (10⁶ bytes) that the tensors of the export may have. */
+  | { readonly size: number }
+  /** Bytes that the key/value cache may need for a token of context, at two bytes an element. */
+  | { readonly kvBytes: number }
 
 /** Throws `PlanError` when `budget` cannot be reached by removing blocks of `kinds` from `model`. */
 export function checkBudget(model: Model, budget: Budget, kinds: readonly BlockKind[]): void {
   const blocks = model.blocks.filter(({ kind }) => kinds.includes(kind))
+  const everything: PruningPlan = { blocks: blocks.map(({ id }) => id), units: {} }
+  const whose = `blocks of ${model.id} of kind ${kinds.join(' or ')}`
   if ('remove' in budget) {
     if (!Number.isInteger(budget.remove) || budget.remove < 1 || budget.remove > blocks.length) {
+      throw new PlanError(`--remove ${budget.remove}: expected a whole number from 1 to ${blocks.length}, the ${whose}`)
+    }
+  } else if ('ratio' in budget) {
+    const most = blocks.reduce((total, { parameters }) => total + parameters, 0) / model.parameters
+    if (!(budget.ratio > 0 && budget.ratio <= most)) {
       throw new PlanError(
-        `--remove ${budget.remove}: expected a whole number from 1 to ${blocks.length}, the blocks of ${model.id} of kind ${kinds.join(' or ')}`,
+        `--ratio ${budget.ratio}: expected more than 0 and at most ${most.toFixed(3)}, the share of the parameters of ${model.id} ` +
+          `in blocks of kind ${kinds.join(' or ')}`,
       )
     }
-    return
-  }
-  const most = blocks.reduce((total, { parameters }) => total + parameters, 0) / model.parameters
-  if (!(budget.ratio > 0 && budget.ratio <= most)) {
-    throw new PlanError(
-      `--ratio ${budget.ratio}: expected more than 0 and at most ${most.toFixed(3)}, the share of the parameters of ${model.id} ` +
-        `in blocks of kind ${kinds.join(' or ')}`,
-    )
+  } else if ('size' in budget) {
+    const [least, most] = [everything, emptyPlan].map((plan) => exportedBytes(model, plan) / 1e6) as [number, number]
+    if (!(budget.size >= least && budget.size < most)) {
+      throw new PlanError(
+        `--size ${budget.size}: expected megabytes from ${least.toFixed(2)}, without any of the ${whose}, to less than ` +
+          `${most.toFixed(2)}, with all of them`,
+      )
+    }
+  } else {
+    const [least, most] = [everything, emptyPlan].map((plan) => cacheBytesPerToken(model, plan)) as [number, number]
+    if (!(budget.kvBytes >= least && budget.kvBytes < most)) {
+      throw new PlanError(
+        `--kv-bytes ${budget.kvBytes}: expected bytes for a token from ${least}, without any of the ${whose}, to less than ` +
+          `${most}, with all of them`,
+      )
+    }
   }
 }
 
 /** Whether `plan` removes at least what `budget` asks for. */
 export function isReached(model: Model, plan: PruningPlan, budget: Budget): boolean {
   if ('remove' in budget) return plan.blocks.length >= budget.remove
-  return removedParameters(model, plan) / model.parameters >= budget.ratio
+  if ('ratio' in budget) return removedParameters(model, plan) / model.parameters >= budget.ratio
+  if ('size' in budget) return exportedBytes(model, plan) <= budget.size * 1e6
+  return cacheBytesPerToken(model, plan) <= budget.kvBytes
+}
+
+/** `budget` as it was asked for on the command line. */
+export function budgetFlag(budget: Budget): string {
+  const names = { remove: 'remove', ratio: 'ratio', size: 'size', kvBytes: 'kv-bytes' } as const
+  return Object.entries(budget)
+    .map(([name, value]) => `--${names[name as keyof typeof names]} ${value}`)
+    .join(' ')
 }

@@ -27,9 +27,10 @@ import type {
   StopSignal,
   TokenRows,
 } from '../types.ts'
-import { type Budget, checkBudget, isReached } from './budget.ts'
+import { type Budget, budgetFlag, checkBudget, isReached } from './budget.ts'
 import { type RowsRequest, readRows, taskOf } from './calibrate.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
+import { exportOther, type OtherExport, type OtherFormat, type OtherFormatOptions } from './otherFormats.ts'
 import type { PlanFile, RunInputs } from './planFile.ts'
 import { type Progress, prune } from './prune.ts'
 import {
@@ -64,6 +65,10 @@ export interface PruneModelRequest {
   readonly threads?: number | undefined
   /** Write the pruned checkpoint to `output`/model; default true. */
   readonly export?: boolean | undefined
+  /** Formats of the checkpoint; default huggingface. */
+  readonly formats?: readonly ('huggingface' | OtherFormat)[] | undefined
+  readonly quantize?: OtherFormatOptions['quantize']
+  readonly dtypes?: OtherFormatOptions['dtypes']
   readonly signal?: StopSignal | undefined
   readonly onProgress?: ((progress: PruneProgress) => void) | undefined
 }
@@ -78,6 +83,7 @@ export type PruneProgress =
       /** Blocks that may go. */
       readonly candidates: number
     }
+  | { readonly type: 'consumer'; readonly line: string }
   | { readonly type: 'exporting'; readonly writtenBytes: number; readonly totalBytes: number }
 
 export interface PruneModelResult {
@@ -86,6 +92,8 @@ export interface PruneModelResult {
   readonly export?: CheckedExport | undefined
   readonly exportPath?: string | undefined
   readonly evaluation?: Comparison | undefined
+  /** Exports for other software, beside `model/`. */
+  readonly others?: readonly OtherExport[] | undefined
 }
 
 /** Dense and pruned model on the same text. */
@@ -191,6 +199,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     const result = { file, planPath: join(output, 'plan.json'), evaluation }
     if (request.export === false) return result
     const exportPath = join(output, 'model')
+    const formats = request.formats ?? ['huggingface']
     // the dense weights make room for the export's
     await engine.close()
     const check = {
@@ -198,6 +207,15 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
       objective: (reopened: Engine) => taskObjective(task, reopened, searchRows, losses),
       expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss,
     }
+    const others: OtherExport[] = []
+    for (const format of formats.filter((name) => name !== 'huggingface')) {
+      const path = join(output, format === 'gguf' ? 'model.gguf' : 'onnx')
+      const { quantize, dtypes } = request
+      const onConsumer = (line: string) => onProgress?.({ type: 'consumer', line })
+      const shown = firstTokens(searchRows, 2, 64)
+      others.push(await exportOther(format, model, file.plan, path, shown, { quantize, dtypes, signal, onConsumer }))
+    }
+    if (!formats.includes('huggingface')) return { ...result, others }
     const written = await exportAndCheck(model, file.plan, exportPath, check, {
       replace: await exists(exportPath),
       method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
@@ -205,7 +223,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
       ...(signal && { signal }),
       onProgress: (writtenBytes, totalBytes) => onProgress?.({ type: 'exporting', writtenBytes, totalBytes }),
     })
-    return { ...result, export: written, exportPath }
+    return { ...result, others, export: written, exportPath }
   } finally {
     await engine.close()
     await model.weights.close()
@@ -224,6 +242,17 @@ async function* withLosses(
   }
 }
 
+/** The first tokens of the first rows: enough to compare predictions on. */
+function firstTokens({ ids, rows, rowLength }: TokenRows, mostRows: number, mostTokens: number): TokenRows {
+  const [count, length] = [Math.min(rows, mostRows), Math.min(rowLength, mostTokens)]
+  const row = (i: number) => ids.subarray(i * rowLength, i * rowLength + length)
+  return {
+    ids: Int32Array.from(Array.from({ length: count }, (_, i) => [...row(i)]).flat()),
+    rows: count,
+    rowLength: length,
+  }
+}
+
 /** `objective` under another name in the journal. */
 function named(prefix: string, objective: RowObjective): RowObjective {
   return { ...objective, measure: `${prefix} ${objective.measure}` }
@@ -233,10 +262,9 @@ function named(prefix: string, objective: RowObjective): RowObjective {
 function checkReach(model: Model, budget: Budget, { name }: Method, removable: readonly BlockId[]): void {
   const most: PruningPlan = { blocks: removable, units: {} }
   if (isReached(model, most, budget)) return
-  const asked = Object.entries(budget).map(([option, value]) => `--${option} ${value}`)
   const share = removedParameters(model, most) / model.parameters
   throw new PlanError(
-    `${asked.join(' ')}: ${name} with these options can remove at most ${removable.length} of the ${model.blocks.length} blocks of ` +
+    `${budgetFlag(budget)}: ${name} with these options can remove at most ${removable.length} of the ${model.blocks.length} blocks of ` +
       `${model.id}, ${share.toFixed(3)} of its parameters; ask for less, or take another method`,
   )
 }

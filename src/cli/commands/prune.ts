@@ -3,6 +3,7 @@ import { PlanError } from '../../errors.ts'
 import type { Budget } from '../../run/budget.ts'
 import { type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
 import type { BlockKind, LossArithmetic } from '../../types.ts'
+import { type ExportOptions, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
 import { givenMethodOptions, withMethodOptions } from '../methodOptions.ts'
 import {
@@ -19,12 +20,14 @@ import {
 import { startProgress } from '../progress.ts'
 import { table } from '../table.ts'
 
-interface PruneOptions extends SharedOptions, TextOptions {
+interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly output: string
   readonly method: string
   readonly kinds: BlockKind[]
   readonly remove?: number
   readonly ratio?: number
+  readonly size?: number
+  readonly kvBytes?: number
   readonly evalDataset?: string
   readonly export: boolean
   readonly arithmetic: LossArithmetic
@@ -46,15 +49,27 @@ export function pruneCommand(interruption: Interruption): Command {
   )
   withModelOptions(command)
     .requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
-    .option('--kinds <list>', 'kinds of blocks that may go', listOf<BlockKind>(['attention', 'crossAttention', 'mlp']), [
-      'attention',
-      'mlp',
-    ])
+    .option(
+      '--kinds <list>',
+      'kinds of blocks that may go',
+      listOf<BlockKind>(['attention', 'crossAttention', 'mlp']),
+      ['attention', 'mlp'],
+    )
     .option('--remove <n>', 'remove this many blocks', wholeNumber)
     .addOption(
       new Option('--ratio <r>', 'remove this share of all parameters (default: 0.2)')
         .argParser(decimalNumber)
         .conflicts('remove'),
+    )
+    .addOption(
+      new Option('--size <mb>', 'remove until the exported tensors have this many megabytes')
+        .argParser(decimalNumber)
+        .conflicts(['remove', 'ratio']),
+    )
+    .addOption(
+      new Option('--kv-bytes <n>', 'remove until the key/value cache needs this many bytes a token, two an element')
+        .argParser(wholeNumber)
+        .conflicts(['remove', 'ratio', 'size']),
     )
   withMethodOptions(command)
     .option('--search <name>', 'exact (default), fast, beam, swap or evolve: how the plan of blockpruner is found')
@@ -76,6 +91,7 @@ export function pruneCommand(interruption: Interruption): Command {
         .default('precise'),
     )
     .option('--no-export', 'stop at the plan')
+  withExportOptions(command)
   return withOutputOptions(command).action(async (options: PruneOptions) => {
     interruption.advise(`interrupted; the same command again resumes the run in ${options.output}`)
     const progress = startProgress(options.quiet === true ? 'none' : process.stderr.isTTY ? 'bar' : 'lines')
@@ -84,6 +100,7 @@ export function pruneCommand(interruption: Interruption): Command {
         ...options,
         methodOptions: givenMethodOptions(command),
         searching: { ...options, objectives: options.objective?.split(',').map((name) => name.trim()) },
+        formats: options.format,
         budget: budgetOf(options),
         calibration: rowsRequest(options, defaultRows),
         evaluation: evaluationOf(options),
@@ -98,8 +115,10 @@ export function pruneCommand(interruption: Interruption): Command {
   })
 }
 
-function budgetOf({ remove, ratio = 0.2 }: PruneOptions): Budget {
-  return remove === undefined ? { ratio } : { remove }
+function budgetOf({ remove, ratio = 0.2, size, kvBytes }: PruneOptions): Budget {
+  if (remove !== undefined) return { remove }
+  if (size !== undefined) return { size }
+  return kvBytes === undefined ? { ratio } : { kvBytes }
 }
 
 function evaluationOf(options: PruneOptions) {
@@ -117,16 +136,17 @@ function evaluationOf(options: PruneOptions) {
   }
 }
 
-function jsonOf({ file, planPath, exportPath, export: written, evaluation }: PruneModelResult) {
+function jsonOf({ file, planPath, exportPath, export: written, evaluation, others }: PruneModelResult) {
   return {
     planPath,
     ...file,
     ...(evaluation && { evaluation }),
     ...(written && { export: { path: exportPath, ...written } }),
+    ...(others && { others }),
   }
 }
 
-function textOf({ file, planPath, exportPath, export: written, evaluation }: PruneModelResult): string {
+function textOf({ file, planPath, exportPath, export: written, evaluation, others = [] }: PruneModelResult): string {
   const last = file.steps.at(-1)
   const lines = [
     table([
@@ -154,6 +174,12 @@ function textOf({ file, planPath, exportPath, export: written, evaluation }: Pru
   if (written) {
     lines.push(
       `model: ${exportPath} (${written.form} form, reopened: perplexity ${written.perplexity.toFixed(3)}, as planned)`,
+    )
+  }
+  for (const { format, path, sizeBytes, consumers } of others) {
+    const agreeing = consumers.filter(({ status }) => status === 'agrees').map(({ consumer }) => consumer)
+    lines.push(
+      `${format}: ${path}, ${(sizeBytes / 1e6).toFixed(1)} MB, agreed with by ${agreeing.join(', ') || 'no consumer, as none is installed'}`,
     )
   }
   return lines.join('\n')

@@ -1,0 +1,57 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { blockpruner } from './commandLine.ts'
+
+const small = ['--nsamples', '4', '--seqlen', '16', '--quiet', '--no-export', '--threads', '1']
+const run = (folder: string, args: string[]) => blockpruner(['prune', '--output', folder, ...small, ...args])
+const newFolder = () => mkdtempSync(join(tmpdir(), 'search-'))
+
+describe.each([
+  ['--search', 'fast', '--remove', '2'],
+  ['--search', 'swap', '--remove', '1'],
+  ['--search', 'evolve', '--generations', '1', '--remove', '1'],
+  ['--search', 'beam', '--beam-width', '2', '--remove', '2', '--kinds', 'attention'],
+  ['--search', 'fast', '--layout', 'stock', '--remove', '2'],
+  ['--search', 'fast', '--objective', 'perplexity,js', '--remove', '1', '--check-rows', '2'],
+])('%s %s %s %s %s %s %s', (...args) => {
+  it('ends, and stopped half-way ends with the same bytes', async () => {
+    const given = args.filter((arg) => typeof arg === 'string')
+    const folder = newFolder()
+    expect(await run(folder, given)).toMatchObject({ code: 0 })
+    const [plan, journal] = ['plan.json', 'journal.jsonl'].map((name) => readFileSync(join(folder, name), 'utf8'))
+    const file = JSON.parse(plan!)
+    expect(file.complete).toBe(true)
+    expect(file.options).toMatchObject({
+      [given[2] === '--layout' ? 'layout' : 'search']: given[2] === '--layout' ? 'stock' : given[1],
+    })
+    // a stock layout keeps a quarter of the rows by itself
+    const isChecked = given.includes('--check-rows') || given.includes('--layout')
+    expect(file.steps.every((step: { check?: unknown }) => (step.check !== undefined) === isChecked)).toBe(true)
+    const lines = journal!.split('\n')
+    writeFileSync(join(folder, 'journal.jsonl'), `${lines.slice(0, Math.floor(lines.length / 2)).join('\n')}\n`)
+    rmSync(join(folder, 'plan.json'))
+    expect(await run(folder, given)).toMatchObject({ code: 0 })
+    expect(readFileSync(join(folder, 'plan.json'), 'utf8')).toBe(plan)
+    expect(readFileSync(join(folder, 'journal.jsonl'), 'utf8')).toBe(journal)
+  }, 120_000)
+})
+
+describe('options of a search that contradict each other', () => {
+  it.each([
+    [['--search', 'fasd'], /--search fasd: expected one of exact, fast/],
+    [['--objective', 'kk'], /--objective kk: expected one of perplexity, kl, js/],
+    [['--search', 'fast', '--beam-width', '2'], /--beam-width: is an option of --search beam/],
+    [['--search', 'fast', '--generations', '2'], /--generations: is an option of --search evolve/],
+    [['--start', 'exact'], /--start: is an option of --search swap and evolve/],
+    [['--layout', 'stock', '--kinds', 'mlp'], /--layout stock removes attention and mlp together/],
+    [['--method', 'sleb', '--search', 'fast'], /--search: belongs to the search of blockpruner/],
+    [['--check-rows', '4'], /--check-rows 4: expected a whole number from 0 to 3/],
+    [['--size', '0.001'], /--size 0.001: expected megabytes from/],
+  ])('%j', async (args, message) => {
+    const { code, stderr } = await run(newFolder(), args)
+    expect(code).toBe(1)
+    expect(stderr).toMatch(message)
+  })
+})
