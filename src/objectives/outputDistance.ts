@@ -4,7 +4,8 @@ import { rowRanges } from './rowRanges.ts'
 /**
  * How far the predictions move from the dense model's, the mean over rows; a row's value is the mean over its tokens. 0 for the
  * dense model itself. FinerCut (arXiv:2405.18218); `kl` is EvoPress's fitness (arXiv:2410.14649). `js_reversed` and `official_*`
- * are what FinerCut's released code computes.
+ * are what FinerCut's released code computes. Memory: rows · T · D · 4 bytes for the dense model's final hidden states, and some
+ * 16 MB of logits at a time, each also in float64, whatever the calibration; the price is a second head for every plan.
  */
 export function distanceObjective(engine: Engine, rows: TokenRows, measure: OutputDistance = 'js'): RowObjective {
   const part = rowRanges(rows)
