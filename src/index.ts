@@ -10,12 +10,30 @@ export {
   UnsupportedModelError,
 } from './errors.ts'
 export { measurePerplexity, type PerplexityReport } from './evaluate/perplexity.ts'
+export { exportGguf, type GgufExport, type GgufExportOptions } from './export/gguf.ts'
 export { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOptions } from './export/huggingface.ts'
+export { exportOnnx, type OnnxExport, type OnnxExportOptions } from './export/onnx.ts'
+export { type AngularOptions, angular } from './methods/angular.ts'
 export { type BlockPrunerOptions, blockPruner } from './methods/blockPruner.ts'
+export { type DropTailOptions, dropTail } from './methods/dropTail.ts'
+export { type FinerCutOptions, finerCut } from './methods/finerCut.ts'
+export { type FlapOptions, flap } from './methods/flap.ts'
+export { methodOf, methods } from './methods/known.ts'
+export { type LlmDropOptions, llmDrop } from './methods/llmDrop.ts'
+export { type MagnitudeOptions, magnitude } from './methods/magnitude.ts'
+export type { Granularity } from './methods/maskUnits.ts'
+export type { Method, MethodContext, MethodOption, MethodOptions, OptionValue } from './methods/method.ts'
+export { type Estimator, type PolicyGradientOptions, policyGradient } from './methods/policyGradient.ts'
+export { type RandomRemovalOptions, randomRemoval } from './methods/randomRemoval.ts'
+export { type ShortenedLlamaOptions, shortenedLlama } from './methods/shortenedLlama.ts'
+export { type ShortGptOptions, shortGpt } from './methods/shortGpt.ts'
+export { type SlebOptions, sleb } from './methods/sleb.ts'
+export type { Unit } from './methods/units.ts'
 export { applyPlan } from './model/applyPlan.ts'
 export { type LoadOptions, loadModel } from './model/load.ts'
 export type { Model } from './model/model.ts'
 export { emptyPlan, remainingBlocks, removedParameters, withoutBlock } from './model/plan.ts'
+export { distanceObjective } from './objectives/outputDistance.ts'
 export { type PerplexityOptions, perplexityObjective } from './objectives/perplexity.ts'
 export { type ApplyRequest, applyPlanFile } from './run/applyPlanFile.ts'
 export type { Budget } from './run/budget.ts'
@@ -29,18 +47,25 @@ export {
   type PruneProgress,
   pruneModel,
 } from './run/pruneModel.ts'
+export { type VerifyRequest, verifyModel } from './run/verifyModel.ts'
 export type {
   Block,
   BlockId,
   BlockKind,
+  ChannelStatistics,
   Engine,
   ModelConfig,
   Objective,
+  OutputDistance,
+  OutputDistanceOptions,
   PruningPlan,
   PruningStep,
   RowObjective,
   RowOptions,
   Score,
+  Span,
+  SpanMeasure,
+  SpanOptions,
   StackName,
   StopSignal,
   StoredType,
@@ -50,3 +75,4 @@ export type {
   WeightStore,
   WeightTable,
 } from './types.ts'
+export { type ConsumerResult, verifyExport } from './verify/verifyExport.ts'

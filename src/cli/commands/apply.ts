@@ -1,9 +1,10 @@
 import { Command } from 'commander'
 import { applyPlanFile } from '../../run/applyPlanFile.ts'
+import { type ExportOptions, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
 import { type SharedOptions, wholeNumber, withModelOptions, withOutputOptions } from '../options.ts'
 
-interface ApplyOptions extends SharedOptions {
+interface ApplyOptions extends SharedOptions, ExportOptions {
   readonly plan: string
   readonly steps?: number
   readonly output: string
@@ -18,9 +19,25 @@ export function applyCommand(interruption: Interruption): Command {
     .option('--steps <k>', 'use the first k steps of the plan only', wholeNumber)
     .requiredOption('--output <dir>', 'folder of the smaller model')
     .option('--allow-other-model', 'accept a plan made for other weights')
+  withExportOptions(command)
   return withOutputOptions(command).action(async (options: ApplyOptions) => {
-    const written = await applyPlanFile({ ...options, signal: interruption.signal })
-    const text = `${options.output}: ${written.parameters} parameters, ${written.form} form, reopened and equal to the plan`
-    process.stdout.write(`${options.json ? JSON.stringify({ path: options.output, ...written }) : text}\n`)
+    const {
+      export: written,
+      exportPath,
+      others,
+    } = await applyPlanFile({
+      ...options,
+      formats: options.format,
+      signal: interruption.signal,
+      ...(!options.quiet && { onConsumer: (line: string) => process.stderr.write(`${line}\n`) }),
+    })
+    const lines = others.map(({ format, path, sizeBytes }) => `${path}: ${format}, ${(sizeBytes / 1e6).toFixed(1)} MB`)
+    if (written) {
+      lines.push(
+        `${exportPath}: ${written.parameters} parameters, ${written.form} form, reopened and equal to the plan`,
+      )
+    }
+    const result = { ...(written && { path: exportPath, ...written }), others }
+    process.stdout.write(`${options.json ? JSON.stringify(result) : lines.join('\n')}\n`)
   })
 }
