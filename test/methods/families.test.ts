@@ -1,0 +1,78 @@
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openForward } from '../../src/engine/forward.ts'
+import { methods, optionsOf } from '../../src/methods/known.ts'
+import type { MethodOptions } from '../../src/methods/method.ts'
+import { applyPlan } from '../../src/model/applyPlan.ts'
+import { describeModel } from '../../src/model/describe.ts'
+import { openFolder } from '../../src/model/folder.ts'
+import type { Model } from '../../src/model/model.ts'
+import { emptyPlan, removedParameters } from '../../src/model/plan.ts'
+import { hiddenDistanceObjective } from '../../src/objectives/hiddenDistance.ts'
+import { distanceObjective } from '../../src/objectives/outputDistance.ts'
+import type { Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+
+const decoders = 'bloom falcon gemma gemma2 gemma3 gpt2 gpt_neox llama mistral opt phi phi3 qwen2 qwen3'.split(' ')
+const others = 'bart bert bert-cls distilbert flan-t5-gated marian roberta t5'.split(' ')
+const fixtures = [
+  ...[...decoders, ...others].map((name) => `tiny-random/${name}`),
+  ...['tiny-encoders/bert-headless', 'tiny-variants/baichuan-7b'],
+]
+
+/** Options that let the tiny models lose something, and end a search in a moment. */
+const given: Readonly<Record<string, MethodOptions>> = {
+  'shortened-llama': { plus: false },
+  'policy-gradient': { steps: 2, interval: 1 },
+}
+
+const kinds = ['attention', 'crossAttention', 'mlp'] as const
+
+function rowsFor({ architecture }: Model): TokenRows {
+  const ids = (count: number, from: number) => Int32Array.from({ length: count }, (_, i) => 4 + ((from + 7 * i) % 40))
+  const rows = { ids: ids(12, 1), rows: 2, rowLength: 6 }
+  if (architecture.family === 'decoder') return rows
+  const padded = { ...rows, lengths: Int32Array.of(6, 4) }
+  return architecture.family === 'encoder' ? padded : { ...padded, decoder: { ids: ids(8, 3), rows: 2, rowLength: 4 } }
+}
+
+describe.each(fixtures)('%s', (path) => {
+  let model: Model
+  let engine: Engine
+  let rows: TokenRows
+  beforeAll(async () => {
+    const folder = fileURLToPath(new URL(`../fixtures/${path}`, import.meta.url))
+    model = describeModel(path, folder, await openFolder(folder))
+    engine = openForward(model, { threads: 1 })
+    rows = rowsFor(model)
+  })
+  afterAll(async () => {
+    await engine?.close()
+    await model?.weights.close()
+  })
+
+  it.each(methods.map((method) => [method.name, method] as const))('is pruned by %s', async (name, method) => {
+    const hasHead = model.architecture.head(model.config, model.outer) !== undefined
+    if (name === 'finercut' && !hasHead) return
+    const objective = hasHead ? distanceObjective(engine, rows, 'kl') : hiddenDistanceObjective(engine, rows)
+    const options = optionsOf(method, given[name])
+    const reached = (plan: PruningPlan) => removedParameters(model, plan) >= 0.02 * model.parameters
+    const context = { model, objective, pooled: objective, engine, rows, kinds, seed: 1, reached, signal: undefined }
+    let plan = emptyPlan
+    let steps = 0
+    for await (const step of method.run(
+      { ...context, distance: (measure) => distanceObjective(engine, rows, measure) },
+      options,
+    )) {
+      expect(Number.isFinite(step.loss)).toBe(true)
+      plan = step.plan
+      steps += 1
+      if (steps === 2) break
+    }
+    const removable = method.removable(model, kinds, options)
+    if (removable.length === 0) return expect(steps).toBe(0)
+    expect(steps).toBeGreaterThan(0)
+    expect(plan.blocks.every((id) => removable.includes(id))).toBe(true)
+    expect(applyPlan(model, plan).parameters).toBe(model.parameters - removedParameters(model, plan))
+    expect(removedParameters(model, plan)).toBeGreaterThan(0)
+  })
+})
