@@ -48,6 +48,14 @@ export {
   pruneModel,
 } from './run/pruneModel.ts'
 export { type VerifyRequest, verifyModel } from './run/verifyModel.ts'
+export type { SearchRequest } from './run/searchRequest.ts'
+export { type BeamOptions, beam } from './search/beam.ts'
+export { adjacentBlocks, type Candidates, type Moves, singleBlocks, wholeLayers } from './search/candidates.ts'
+export { type EvolveOptions, evolve } from './search/evolve.ts'
+export { exact } from './search/exact.ts'
+export { type FastOptions, fast } from './search/fast.ts'
+export { type StockOptions, stock } from './search/stock.ts'
+export { type SwapOptions, swap } from './search/swap.ts'
 export type {
   Block,
   BlockId,

@@ -2,13 +2,19 @@ import { describe, expect, it } from 'vitest'
 import { createTrunk, type Trunk, visitDepthFirst } from '../../src/engine/visit.ts'
 
 /** A model whose state is the list of stages that ran; counts the work. */
-async function visit(stages: number, removed: readonly (readonly number[])[], trunk?: Trunk<string>) {
+async function visit(
+  stages: number,
+  removed: readonly (readonly number[])[],
+  trunk?: Trunk<string>,
+  along?: readonly number[],
+) {
   const ran: string[] = []
   const ends: string[] = []
+  const known = along === undefined ? removed : [...removed, along]
   await visitDepthFirst<string>(
     {
       stages,
-      variant: (plan, stage) => (removed[plan]!.includes(stage) ? undefined : ''),
+      variant: (plan, stage) => (known[plan]!.includes(stage) ? undefined : ''),
       step: async (stage, _, state) => {
         ran.push(`${state}>${stage}`)
         return `${state}${stage}`
@@ -17,6 +23,7 @@ async function visit(stages: number, removed: readonly (readonly number[])[], tr
         for (const plan of plans) ends[plan] = state
       },
       ...(trunk && { trunk }),
+      along: along && removed.length,
     },
     removed.map((_, i) => i),
     '',
@@ -59,6 +66,17 @@ describe('the depth-first visit', () => {
     expect(ends).toEqual(['01245', '0245', '0125'])
     expect(ran).not.toContain('>0')
     expect(ran).not.toContain('01>2')
+  })
+
+  it('told which plan to remember, costs one candidate its suffix and keeps the trunk for the next', async () => {
+    const trunk = createTrunk<string>()
+    const first = await visit(6, [[4, 3]], trunk, [4])
+    expect(first).toEqual({ ran: ['>0', '0>1', '01>2', '012>5'], ends: ['0125'] })
+    const second = await visit(6, [[4, 1]], trunk, [4])
+    expect(second).toEqual({ ran: ['0>2', '02>3', '023>5'], ends: ['0235'] })
+    // the trunk beyond the first candidate is computed when a candidate needs it
+    const third = await visit(6, [[4, 5]], trunk, [4])
+    expect(third).toEqual({ ran: ['012>3'], ends: ['0123'] })
   })
 
   it('does not take a remembered state of other removals', async () => {
