@@ -47,8 +47,8 @@ export {
   type PruneProgress,
   pruneModel,
 } from './run/pruneModel.ts'
-export { type VerifyRequest, verifyModel } from './run/verifyModel.ts'
 export type { SearchRequest } from './run/searchRequest.ts'
+export { type VerifyRequest, verifyModel } from './run/verifyModel.ts'
 export { type BeamOptions, beam } from './search/beam.ts'
 export { adjacentBlocks, type Candidates, type Moves, singleBlocks, wholeLayers } from './search/candidates.ts'
 export { type EvolveOptions, evolve } from './search/evolve.ts'
