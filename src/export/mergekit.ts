@@ -1,0 +1,51 @@
+import { PlanError } from '../errors.ts'
+import { applyPlan } from '../model/applyPlan.ts'
+import type { Model } from '../model/model.ts'
+import { emptyPlan } from '../model/plan.ts'
+import type { PruningPlan } from '../types.ts'
+import { layoutOf } from './layout.ts'
+
+/**
+ * The mergekit configuration (`merge_method: passthrough`) that builds the same model from the dense one, `baseModel` or what
+ * the user called it, for a plan of whole layers. Throws `PlanError` for any other plan: mergekit moves layers, not branches
+ * or widths.
+ *
+ * Format: arcee-ai/mergekit, README.
+ */
+export function mergekitYaml(model: Model, plan: PruningPlan, baseModel: string = model.id): string {
+  const pruned = applyPlan(model, plan)
+  const { form, stacks } = layoutOf(pruned, emptyPlan)
+  const dense = new Map(model.blocks.map(({ id, units }) => [id, units]))
+  const narrowed = pruned.blocks.find(({ id, units }) => units !== dense.get(id))
+  if (model.architecture.family !== 'decoder' || form !== 'whole' || narrowed !== undefined) {
+    const found = narrowed === undefined ? `blocks that are ${form}` : `${narrowed.id} with fewer units`
+    throw new PlanError(
+      `plan: leaves ${found}, expected whole layers of a decoder for mergekit; export to huggingface, gguf or onnx`,
+    )
+  }
+  const layers = (stacks.decoder ?? []).map(({ attention }) => attention!)
+  if (layers.length === 0)
+    throw new PlanError(`plan: leaves no layer of ${model.id}, expected at least one for mergekit`)
+  const sources = rangesOf(layers).map(
+    // a JSON text is a YAML text
+    ([start, end]) =>
+      `  - sources:\n      - model: ${JSON.stringify(baseModel)}\n        layer_range: [${start}, ${end}]\n`,
+  )
+  return `merge_method: passthrough\ndtype: ${dtypeOf(model)}\nslices:\n${sources.join('')}`
+}
+
+/** Ascending numbers as ranges that leave their end out, as mergekit's do. */
+function rangesOf(layers: readonly number[]): [start: number, end: number][] {
+  const ranges: [number, number][] = []
+  for (const layer of layers) {
+    const last = ranges.at(-1)
+    if (last?.[1] === layer) last[1]++
+    else ranges.push([layer, layer + 1])
+  }
+  return ranges
+}
+
+function dtypeOf({ config }: Model): string {
+  const dtype = config['dtype'] ?? config['torch_dtype']
+  return typeof dtype === 'string' ? dtype : 'float16'
+}
