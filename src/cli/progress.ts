@@ -38,7 +38,8 @@ function lineOf(progress: PruneProgress): string | undefined {
       return `dense: perplexity ${Math.exp(progress.loss).toFixed(3)}`
     case 'step': {
       const { removed, perplexity, ratio } = progress.step
-      return `step ${progress.number}: removed ${removed.join(' ')}, perplexity ${perplexity.toFixed(3)}, ${(ratio * 100).toFixed(1)} % of the parameters`
+      const what = removed.length === 0 ? 'units inside blocks' : removed.join(' ')
+      return `step ${progress.number}: removed ${what}, perplexity ${perplexity.toFixed(3)}, ${(ratio * 100).toFixed(1)} % of the parameters`
     }
     case 'warning':
       return `warning: ${progress.message}`

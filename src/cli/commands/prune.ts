@@ -2,7 +2,7 @@ import { Command, Option } from 'commander'
 import { PlanError } from '../../errors.ts'
 import type { Budget } from '../../run/budget.ts'
 import { type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
-import type { BlockKind, LossArithmetic } from '../../types.ts'
+import type { BlockKind, LossArithmetic, PruningPlan } from '../../types.ts'
 import { type ExportOptions, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
 import { givenMethodOptions, withMethodOptions } from '../methodOptions.ts'
@@ -136,6 +136,13 @@ function evaluationOf(options: PruneOptions) {
   }
 }
 
+function removedText({ blocks, units }: PruningPlan): string {
+  const counts = Object.values(units).map((removed) => removed?.length ?? 0)
+  const inside = counts.reduce((total, count) => total + count, 0)
+  if (inside === 0) return `${blocks.length} blocks`
+  return `${blocks.length} blocks and ${inside} channels or head groups inside ${counts.length} others`
+}
+
 function jsonOf({ file, planPath, exportPath, export: written, evaluation, others }: PruneModelResult) {
   return {
     planPath,
@@ -168,7 +175,7 @@ function textOf({ file, planPath, exportPath, export: written, evaluation, other
         : []),
     ]),
     '',
-    `removed ${file.plan.blocks.length} blocks, ${((last?.ratio ?? 0) * 100).toFixed(1)} % of the parameters: ${file.plan.blocks.join(' ')}`,
+    `removed ${removedText(file.plan)}, ${((last?.ratio ?? 0) * 100).toFixed(1)} % of the parameters: ${file.plan.blocks.join(' ')}`,
     `plan: ${planPath}`,
   ]
   if (written) {
