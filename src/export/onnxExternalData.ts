@@ -93,10 +93,12 @@ async function* chunksOf(
   let written = 0
   for (const { constant, offset, length } of file.parts) {
     if (offset > written) yield new Uint8Array(offset - written)
-    const bytes = await constant.data()
-    if (bytes.length !== length)
-      throw new RangeError(`"${constant.name}" came with ${bytes.length} bytes, expected ${length}`)
-    yield bytes
+    let found = 0
+    for await (const piece of constant.data()) {
+      found += piece.length
+      yield piece
+    }
+    if (found !== length) throw new RangeError(`"${constant.name}" came with ${found} bytes, expected ${length}`)
     written = offset + length
     onWritten?.(length)
   }

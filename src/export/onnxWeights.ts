@@ -8,8 +8,8 @@ export interface OnnxConstant {
   readonly name: string
   readonly type: OnnxElementType
   readonly dims: readonly number[]
-  /** Little-endian, row-major. Called once. */
-  data(): Promise<Uint8Array>
+  /** Little-endian, row-major, in pieces of any size. Called once. */
+  data(): AsyncIterable<Uint8Array>
 }
 
 /** A weight to be encoded: its values are read once, however many constants they become. */
@@ -21,7 +21,7 @@ export interface WeightValues {
 }
 
 export function float32Constant({ name, dims, read }: WeightValues): OnnxConstant {
-  return { name, type: 'float32', dims, data: async () => bytesOf(await read()) }
+  return { name, type: 'float32', dims, data: whole(async () => bytesOf(await read())) }
 }
 
 /** Throws `CheckpointError` for a value that a half does not hold. */
@@ -30,7 +30,7 @@ export function float16Constant({ name, dims, read }: WeightValues): OnnxConstan
     name: `${name}:float16`,
     type: 'float16',
     dims,
-    async data() {
+    async *data() {
       const values = await read()
       const outside = values.find((value) => !(Math.abs(value) <= largestHalf))
       if (outside !== undefined) {
@@ -38,8 +38,20 @@ export function float16Constant({ name, dims, read }: WeightValues): OnnxConstan
           `${name}: holds ${outside}, a half holds at most ${largestHalf}; export fp32, q8 or q4`,
         )
       }
-      return bytesOf(float32ToFloat16(values))
+      for (let i = 0; i < values.length; i += pieceValues) {
+        yield bytesOf(float32ToFloat16(values.subarray(i, i + pieceValues)))
+      }
     },
+  }
+}
+
+/** Values converted at a time, so that a large table is not held twice. */
+const pieceValues = 2 ** 20
+
+/** The pieces of a constant that is made at once. */
+function whole(make: () => Promise<Uint8Array>): () => AsyncIterable<Uint8Array> {
+  return async function* () {
+    yield await make()
   }
 }
 
@@ -61,20 +73,20 @@ export function blockConstants(weight: WeightValues, inputFirst: boolean, bits: 
     name: `${weight.name}:${bits}bit_scale`,
     type: 'float32',
     dims: [outputs * blocks],
-    data: async () => bytesOf((bits === 4 ? await encoded.first() : await encoded.last()).scales),
+    data: whole(async () => bytesOf((bits === 4 ? await encoded.first() : await encoded.last()).scales)),
   }
   const codes: OnnxConstant = {
     name: `${weight.name}:${bits}bit`,
     type: 'uint8',
     dims: [outputs, blocks, (blockChannels * bits) / 8],
-    data: async () => (await encoded.first()).codes,
+    data: whole(async () => (await encoded.first()).codes),
   }
   if (bits === 8) return [codes, scales]
   const zeros: OnnxConstant = {
     name: `${weight.name}:${bits}bit_zero`,
     type: 'uint8',
     dims: [outputs * Math.ceil(blocks / 2)],
-    data: async () => (await encoded.last()).zeros,
+    data: whole(async () => (await encoded.last()).zeros),
   }
   return [codes, scales, zeros]
 }
@@ -143,19 +155,19 @@ export function tableConstants(
       name: `${table.name}:8bit_rows`,
       type: 'uint8',
       dims: [rows, width],
-      data: async () => (await encoded.first()).codes,
+      data: whole(async () => (await encoded.first()).codes),
     },
     {
       name: `${table.name}:8bit_rows_scale`,
       type: 'float32',
       dims: [rows, 1],
-      data: async () => bytesOf((await encoded.first()).scales),
+      data: whole(async () => bytesOf((await encoded.first()).scales)),
     },
     {
       name: `${table.name}:8bit_rows_zero`,
       type: 'uint8',
       dims: [rows, 1],
-      data: async () => (await encoded.last()).zeroPoints,
+      data: whole(async () => (await encoded.last()).zeroPoints),
     },
   ]
 }
