@@ -15,7 +15,7 @@ export const ownReader: Consumer = {
     } catch (error) {
       if (!(error instanceof ToolkitError)) throw error
       const isOther = error.code === 'UNSUPPORTED_MODEL'
-      return isOther ? { skipped: `does not open this form itself: ${error.message}` } : { failed: error.message }
+      return isOther ? { skipped: 'this form is written for others, not opened here' } : { failed: error.message }
     }
     const engine = openForward(model)
     try {

@@ -1,0 +1,144 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadTokenizer } from '../../src/data/tokenizer.ts'
+import { openForward } from '../../src/engine/forward.ts'
+import { exportGguf, type GgufExportType } from '../../src/export/gguf.ts'
+import { exportHuggingFace } from '../../src/export/huggingface.ts'
+import { exportOnnx } from '../../src/export/onnx.ts'
+import type { OnnxDtype } from '../../src/export/onnxGraph.ts'
+import { openModel } from '../../src/model/load.ts'
+import type { Model } from '../../src/model/model.ts'
+import type { BlockId, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import { describeResult, verifyExport } from '../../src/verify/verifyExport.ts'
+import { smollm2 } from './smollm2.ts'
+
+/**
+ * Every export opened in the software it is for, on the embedded model and on SmolLM2-135M. llama.cpp and transformers.js come
+ * from `npm ci --prefix test/consumers`, transformers from the python that BLOCKPRUNER_PYTHON names; a line says for each
+ * consumer what it found, or that it is not there.
+ */
+const root = resolve(import.meta.dirname, '../..')
+const consumers = join(root, 'test/consumers')
+
+interface Subject {
+  readonly name: string
+  readonly path: string
+  readonly plans: Readonly<Record<string, PruningPlan>>
+  readonly ggufTypes: readonly (GgufExportType | undefined)[]
+  readonly onnxDtypes: readonly OnnxDtype[]
+}
+
+const without = (...blocks: string[]): PruningPlan => ({
+  blocks: blocks.map((id) => `decoder.${id}` as BlockId),
+  units: {},
+})
+const range = (count: number) => Array.from({ length: count }, (_, i) => i)
+
+const embedded: Subject = {
+  name: 'embedded',
+  path: join(root, 'models/brown-llama'),
+  plans: {
+    'attention only': without('3.attention', '7.attention'),
+    'mlp only': without('2.mlp', '11.mlp'),
+    'mixed, a layer emptied': without('0.attention', '4.attention', '4.mlp', '6.mlp', '11.attention'),
+    uneven: {
+      blocks: [],
+      units: { 'decoder.1.attention': [0], 'decoder.5.mlp': [1, 2, 100], 'decoder.6.mlp': range(32) },
+    },
+    'whole layer': without('5.attention', '5.mlp'),
+  },
+  ggufTypes: ['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0', undefined],
+  onnxDtypes: ['fp32', 'fp16', 'q8', 'q4'],
+}
+
+const smollm2Path = await smollm2()
+const smollm: Subject = {
+  name: 'SmolLM2-135M',
+  path: smollm2Path ?? '',
+  plans: {
+    'attention only': without('22.attention', '25.attention', '27.attention'),
+    'mlp only': without('11.mlp', '20.mlp'),
+    'mixed, a layer emptied': without('0.attention', '22.attention', '22.mlp', '25.attention', '12.mlp'),
+    uneven: {
+      blocks: ['decoder.24.mlp'],
+      units: { 'decoder.20.attention': [1], 'decoder.22.mlp': range(100), 'decoder.23.mlp': range(320) },
+    },
+  },
+  ggufTypes: ['F32', undefined],
+  onnxDtypes: ['fp32', 'q8'],
+}
+
+for (const subject of smollm2Path === undefined ? [embedded] : [embedded, smollm]) {
+  describe(subject.name, () => {
+    let folder = ''
+    let model: Model
+    let engine: Engine
+    let rows: TokenRows
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'verify-exports-'))
+      model = await openModel(subject.name, subject.path)
+      engine = openForward(model)
+      const tokenizer = await loadTokenizer(model.assets, model.sizes['V']!)
+      const text = await readFile(join(root, 'models/brown-heldout.txt'), 'utf8')
+      rows = { ids: tokenizer.encode(text.slice(0, 4000)).slice(0, 128), rows: 2, rowLength: 64 }
+    })
+    afterAll(async () => {
+      await engine.close()
+      await model.weights.close()
+      await rm(folder, { recursive: true })
+    })
+
+    async function check(path: string, plan: PruningPlan, label: string): Promise<void> {
+      const onResult = (result: Parameters<typeof describeResult>[0]) =>
+        void process.stderr.write(`${subject.name}, ${label}: ${describeResult(result)}\n`)
+      const results = await verifyExport(path, model, plan, rows, { engine, modulesFrom: [consumers], onResult })
+      expect(results.filter(({ status }) => status === 'disagrees' || status === 'failed')).toEqual([])
+      expect(results.length).toBeGreaterThan(0)
+      await rm(path, { recursive: true })
+    }
+
+    for (const [name, plan] of Object.entries(subject.plans)) {
+      test(`${name}: llama.cpp computes the plan`, async () => {
+        for (const type of subject.ggufTypes) {
+          const path = join(folder, 'model.gguf')
+          await exportGguf(model, plan, path, { type })
+          await check(path, plan, `${name}, ${type ?? 'types as stored'}`)
+        }
+      })
+
+      test(`${name}: transformers.js computes the plan`, async () => {
+        const path = join(folder, 'onnx')
+        await exportOnnx(model, plan, path, { dtypes: subject.onnxDtypes })
+        await check(path, plan, name)
+      })
+
+      test(`${name}: transformers computes the plan`, async () => {
+        const path = join(folder, 'huggingface')
+        await exportHuggingFace(model, plan, path)
+        await check(path, plan, name)
+      })
+    }
+
+    const hasLlamaCpp = existsSync(join(consumers, 'node_modules/node-llama-cpp'))
+    test.skipIf(!hasLlamaCpp)('llama.cpp cuts text into the ids of the model', async () => {
+      const path = join(folder, 'tokens.gguf')
+      await exportGguf(model, without(), path, { type: 'Q8_0' })
+      const tokenizer = await loadTokenizer(model.assets, model.sizes['V']!)
+      const heldout = await readFile(join(root, 'models/brown-heldout.txt'), 'utf8')
+      const texts = [heldout.slice(0, 3000), 'Ünïcode 12345 …\n\n\t  don\'t  WON\'T 日本語 👍🏽 <div class="x">']
+      for (const text of texts) {
+        const program = join(import.meta.dirname, 'tokenizeInLlamaCpp.mjs')
+        const { stdout, stderr } = spawnSync(process.execPath, [program, path, text], {
+          cwd: consumers,
+          encoding: 'utf8',
+        })
+        if (stdout.trim() === '') throw new Error(`llama.cpp said nothing: ${stderr.slice(-400)}`)
+        expect(JSON.parse(stdout.trim().split('\n').at(-1)!)).toEqual([...tokenizer.encode(text)])
+      }
+    })
+  })
+}
