@@ -26,8 +26,8 @@ export const agreementLimits: Readonly<Record<StoredPrecision, AgreementLimit>> 
   F16: { topOne: 0.97, meanKl: 1e-3 }, // 8e-6
   fp16: { topOne: 0.97, meanKl: 1e-3 }, // 7e-6
   BF16: { topOne: 0.95, meanKl: 5e-3 }, // 4e-4
-  Q8_0: { topOne: 0.85, meanKl: 3e-2 }, // 8e-3
-  q8: { topOne: 0.85, meanKl: 3e-2 }, // 6e-3
+  Q8_0: { topOne: 0.8, meanKl: 5e-2 }, // 8e-3
+  q8: { topOne: 0.8, meanKl: 5e-2 }, // 2e-2
   Q4_0: { topOne: 0.4, meanKl: 1 }, // 0.44, of weights that had been rounded to 4 bits before
   q4: { topOne: 0.4, meanKl: 1 }, // 0.47, of the same
   mixed: { topOne: 0.4, meanKl: 1 },
