@@ -12,7 +12,7 @@ import { findChromium, openPage } from './chromium.ts'
 
 /**
  * The page of examples/browser in a real browser: the embedded model, dense and pruned, generates the text that it
- * generates in Node. Needs Chromium, and transformers.js: npm ci --prefix test/consumers.
+ * generates in Node. Needs Chromium, and transformers.js: npm install --prefix test/consumers.
  */
 const root = resolve(import.meta.dirname, '../..')
 const consumers = join(root, 'test/consumers')
@@ -29,7 +29,7 @@ const plan: PruningPlan = {
 
 const chromium = findChromium()
 const hasLibrary = existsSync(join(consumers, 'node_modules/@huggingface/transformers'))
-if (!hasLibrary) process.stderr.write('transformers.js is not here: npm ci --prefix test/consumers\n')
+if (!hasLibrary) process.stderr.write('transformers.js is not here: npm install --prefix test/consumers\n')
 
 let folder = ''
 beforeAll(async () => {

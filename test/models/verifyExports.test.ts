@@ -18,7 +18,7 @@ import { smollm2 } from './smollm2.ts'
 
 /**
  * Every export opened in the software it is for, on the embedded model and on SmolLM2-135M. llama.cpp and transformers.js come
- * from `npm ci --prefix test/consumers`, transformers from the python that BLOCKPRUNER_PYTHON names; a line says for each
+ * from `npm install --prefix test/consumers`, transformers from the python that BLOCKPRUNER_PYTHON names; a line says for each
  * consumer what it found, or that it is not there.
  */
 const root = resolve(import.meta.dirname, '../..')
