@@ -2,6 +2,9 @@ import { defineConfig } from 'vitest/config'
 
 const results = process.env['CI_RESULTS']
 
+const heavy = { testTimeout: 1_200_000, hookTimeout: 1_200_000, fileParallelism: false }
+const realWeights = ['blockPruner', 'killedRun', 'shortenedLlama'].map((name) => `test/models/${name}.test.ts`)
+
 // worker threads load dist/, so `npm test` builds first
 export default defineConfig({
   test: {
@@ -18,14 +21,13 @@ export default defineConfig({
       },
       {
         extends: true,
-        // real weights and other runtimes: each test says aloud what it skips and why
-        test: {
-          name: 'models',
-          include: ['test/models/**/*.test.ts'],
-          testTimeout: 1_200_000,
-          hookTimeout: 1_200_000,
-          fileParallelism: false,
-        },
+        // real weights: says aloud when they cannot be had
+        test: { ...heavy, name: 'models', include: realWeights },
+      },
+      {
+        extends: true,
+        // other software and other models: each test says aloud what it skips and why
+        test: { ...heavy, name: 'consumers', include: ['test/models/**/*.test.ts'], exclude: realWeights },
       },
     ],
   },
