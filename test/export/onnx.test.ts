@@ -137,11 +137,14 @@ describe('an exported decoder', () => {
   })
 
   // measured on these tokens: 9e-8, 4e-4 and 1.6e-2
-  test.each([
+  test.for([
     ['fp16', 1e-6],
     ['q8', 2e-3],
     ['q4', 6e-2],
-  ] as const)('stays near the plan in %s, also with a cache', async (dtype, limit) => {
+  ] as const)('stays near the plan in %s, also with a cache', async ([dtype, limit], { skip }) => {
+    // the binding of onnxruntime-node 1.30 cannot read the Float16Array that its own tensors are made of where Node has one
+    if (dtype === 'fp16' && 'Float16Array' in globalThis)
+      skip('onnxruntime-node cannot be fed half tensors on this Node')
     const session = await sessionOf(brown, mixed, dtype, dtype)
     const logits = await chunked(session, [9, 1, 14])
     const { meanKl } = agreementOf(await engine.logits(rows, mixed), logits, 4096)
