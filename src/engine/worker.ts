@@ -37,35 +37,35 @@ function resultOf(
   respond: (response: EngineResponse) => void,
 ): Promise<unknown> {
   const input = rows.get(request.rows)!
+  const signal = flagSignal(request.call)
+  const onLosses = (plan: number, losses: Float64Array) => respond({ type: 'losses', call: request.call, plan, losses })
+  const reporting = { signal, onLosses }
   switch (request.type) {
     case 'tokenLosses':
       return engine.tokenLosses(input, request.plans, {
         ignored: request.ignored,
         trunk: request.trunk,
         arithmetic: request.arithmetic,
-        signal: flagSignal(request.call),
-        onLosses: (plan, losses) => respond({ type: 'losses', call: request.call, plan, losses }),
+        ...reporting,
       })
     case 'hiddenDistances':
       return engine.hiddenDistances(input, request.plans, {
         measure: request.measure,
-        signal: flagSignal(request.call),
-        onLosses: (plan, losses) => respond({ type: 'losses', call: request.call, plan, losses }),
+        ...reporting,
       })
     case 'outputDistances':
       return engine.outputDistances(input, request.plans, {
         measure: request.measure,
         trunk: request.trunk,
-        signal: flagSignal(request.call),
-        onLosses: (plan, losses) => respond({ type: 'losses', call: request.call, plan, losses }),
+        ...reporting,
       })
     case 'similarities':
       return engine.similarities(input, request.spans, {
         measure: request.measure,
-        signal: flagSignal(request.call),
+        signal,
       })
     case 'channelStatistics':
-      return engine.channelStatistics(input, request.blocks, { signal: flagSignal(request.call) })
+      return engine.channelStatistics(input, request.blocks, { signal })
     case 'hiddenStates':
       return engine.hiddenStates(input, request.plan)
     case 'logits':
