@@ -7,8 +7,8 @@ import type { Model } from '../model/model.ts'
 import { checkPlan } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
 import type { BlockId, Engine, Objective, PruningPlan, StopSignal, TokenRows } from '../types.ts'
-import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
-import { exportOther, type OtherExport, type OtherFormat, type OtherFormatOptions } from './otherFormats.ts'
+import { type ExportedFormats, exportFormats, exportNames, type Format } from './exportFormats.ts'
+import type { OtherFormatOptions } from './otherFormats.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
 
 export interface ApplyRequest {
@@ -21,7 +21,7 @@ export interface ApplyRequest {
   /** Folder of the checkpoint, or the .gguf file; with several formats the folder that holds one of each. */
   readonly output: string
   /** Default huggingface. */
-  readonly formats?: readonly ('huggingface' | OtherFormat)[] | undefined
+  readonly formats?: readonly Format[] | undefined
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
   /** Called with a line for each consumer that opened an export. */
@@ -32,16 +32,9 @@ export interface ApplyRequest {
   readonly signal?: StopSignal | undefined
 }
 
-export interface Applied {
-  readonly export?: CheckedExport | undefined
-  readonly exportPath?: string | undefined
-  readonly others: readonly OtherExport[]
-}
-
 /** Writes the model a plan file describes, opens it again and compares it with the plan on a fixed sequence. */
-export async function applyPlanFile(request: ApplyRequest): Promise<Applied> {
-  const { output, formats = ['huggingface'], quantize, dtypes, signal, onConsumer } = request
-  const pathOf = (name: string) => (formats.length === 1 ? output : join(output, name))
+export async function applyPlanFile(request: ApplyRequest): Promise<ExportedFormats> {
+  const { output, formats = ['huggingface'], signal } = request
   const file = await readPlanFile(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = openEngine(model, { threads: request.threads })
@@ -50,23 +43,20 @@ export async function applyPlanFile(request: ApplyRequest): Promise<Applied> {
     const plan = planOfSteps(file, request.steps)
     checkPlan(model, plan)
     const rows = fixedRows(model)
-    const others: OtherExport[] = []
-    for (const format of formats.filter((name) => name !== 'huggingface')) {
-      const path = pathOf(format === 'gguf' ? 'model.gguf' : 'onnx')
-      others.push(await exportOther(format, model, plan, path, rows, { quantize, dtypes, signal, onConsumer }))
-    }
-    if (!formats.includes('huggingface')) return { others }
-    const exportPath = pathOf('model')
     const objective = (of: Engine) => hiddenSize(of, rows)
-    const [expectedLoss = Number.NaN] = await objective(engine).evaluate([plan], request.signal)
+    const [expectedLoss = Number.NaN] = await objective(engine).evaluate([plan], signal)
     // the dense weights make room for the export's
     await engine.close()
-    const check = { objective, expectedLoss, threads: request.threads }
-    const written = await exportAndCheck(model, plan, exportPath, check, {
-      method: `${file.method} on ${file.calibration.source}, ${file.calibration.rows} rows of ${file.calibration.rowLength} tokens`,
-      ...(request.signal && { signal: request.signal }),
+    return await exportFormats(model, plan, {
+      ...request,
+      pathOf: (format) => (formats.length === 1 ? output : join(output, exportNames[format])),
+      rows,
+      check: { objective, expectedLoss, threads: request.threads },
+      huggingFace: {
+        method: `${file.method} on ${file.calibration.source}, ${file.calibration.rows} rows of ${file.calibration.rowLength} tokens`,
+        ...(signal && { signal }),
+      },
     })
-    return { export: written, exportPath, others }
   } finally {
     await engine.close()
     await model.weights.close()

@@ -19,7 +19,6 @@ import { endsItself, searchPlans } from '../search/searchPlans.ts'
 import type {
   BlockId,
   BlockKind,
-  Engine,
   LossArithmetic,
   PruningPlan,
   PruningStep,
@@ -29,8 +28,8 @@ import type {
 } from '../types.ts'
 import { type Budget, budgetFlag, checkBudget, isReached } from './budget.ts'
 import { type RowsRequest, readRows, taskOf } from './calibrate.ts'
-import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
-import { exportOther, type OtherExport, type OtherFormat, type OtherFormatOptions } from './otherFormats.ts'
+import { type ExportedFormats, exportFormats, exportNames, type Format } from './exportFormats.ts'
+import type { OtherFormatOptions } from './otherFormats.ts'
 import type { PlanFile, RunInputs } from './planFile.ts'
 import { type Progress, prune } from './prune.ts'
 import {
@@ -66,7 +65,7 @@ export interface PruneModelRequest {
   /** Write the pruned checkpoint to `output`/model; default true. */
   readonly export?: boolean | undefined
   /** Formats of the checkpoint; default huggingface. */
-  readonly formats?: readonly ('huggingface' | OtherFormat)[] | undefined
+  readonly formats?: readonly Format[] | undefined
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
   readonly signal?: StopSignal | undefined
@@ -86,14 +85,11 @@ export type PruneProgress =
   | { readonly type: 'consumer'; readonly line: string }
   | { readonly type: 'exporting'; readonly writtenBytes: number; readonly totalBytes: number }
 
-export interface PruneModelResult {
+/** Exports are absent where none was asked for. */
+export interface PruneModelResult extends Partial<ExportedFormats> {
   readonly file: PlanFile
   readonly planPath: string
-  readonly export?: CheckedExport | undefined
-  readonly exportPath?: string | undefined
   readonly evaluation?: Comparison | undefined
-  /** Exports for other software, beside `model/`. */
-  readonly others?: readonly OtherExport[] | undefined
 }
 
 /** Dense and pruned model on the same text. */
@@ -198,32 +194,27 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     }
     const result = { file, planPath: join(output, 'plan.json'), evaluation }
     if (request.export === false) return result
-    const exportPath = join(output, 'model')
-    const formats = request.formats ?? ['huggingface']
     // the dense weights make room for the export's
     await engine.close()
-    const check = {
-      threads,
-      objective: (reopened: Engine) => taskObjective(task, reopened, searchRows, losses),
-      expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss,
-    }
-    const others: OtherExport[] = []
-    for (const format of formats.filter((name) => name !== 'huggingface')) {
-      const path = join(output, format === 'gguf' ? 'model.gguf' : 'onnx')
-      const { quantize, dtypes } = request
-      const onConsumer = (line: string) => onProgress?.({ type: 'consumer', line })
-      const shown = firstTokens(searchRows, 2, 64)
-      others.push(await exportOther(format, model, file.plan, path, shown, { quantize, dtypes, signal, onConsumer }))
-    }
-    if (!formats.includes('huggingface')) return { ...result, others }
-    const written = await exportAndCheck(model, file.plan, exportPath, check, {
-      replace: await exists(exportPath),
-      method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
-      measured: measuredFor(rows, file, evaluationRows, evaluation),
-      ...(signal && { signal }),
-      onProgress: (writtenBytes, totalBytes) => onProgress?.({ type: 'exporting', writtenBytes, totalBytes }),
+    const exported = await exportFormats(model, file.plan, {
+      ...request,
+      pathOf: (format) => join(output, exportNames[format]),
+      rows: firstTokens(searchRows, 2, 64),
+      onConsumer: (line) => onProgress?.({ type: 'consumer', line }),
+      check: {
+        threads,
+        objective: (reopened) => taskObjective(task, reopened, searchRows, losses),
+        expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss,
+      },
+      huggingFace: {
+        replace: await exists(join(output, exportNames.huggingface)),
+        method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
+        measured: measuredFor(rows, file, evaluationRows, evaluation),
+        ...(signal && { signal }),
+        onProgress: (writtenBytes, totalBytes) => onProgress?.({ type: 'exporting', writtenBytes, totalBytes }),
+      },
     })
-    return { ...result, others, export: written, exportPath }
+    return { ...result, ...exported }
   } finally {
     await engine.close()
     await model.weights.close()
