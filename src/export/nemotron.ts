@@ -1,20 +1,21 @@
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { PlanError, UnsupportedModelError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
 import { publishFolder } from '../format/atomicFolder.ts'
 import { writeSafetensors } from '../format/safetensors/write.ts'
+import { objectOf } from '../model/configValue.ts'
 import type { Model } from '../model/model.ts'
 import type { ModelConfig, PruningPlan, StopSignal } from '../types.ts'
 import { describeExport } from './huggingface.ts'
 
 export interface NemotronExportOptions {
   /** Bytes of tensor data in one file; default 5·10⁹. */
-  readonly maxShardBytes?: number
+  readonly maxShardBytes?: number | undefined
   /** Replace a folder that has files in it; without it such a folder is refused. */
-  readonly replace?: boolean
-  readonly signal?: StopSignal
+  readonly replace?: boolean | undefined
+  readonly signal?: StopSignal | undefined
   /** Called after each tensor, with the bytes of tensor data written so far and in all. */
-  readonly onProgress?: (writtenBytes: number, totalBytes: number) => void
+  readonly onProgress?: ((writtenBytes: number, totalBytes: number) => void) | undefined
 }
 
 /**
@@ -23,8 +24,12 @@ export interface NemotronExportOptions {
  * export has not been run in any of them.
  *
  * It has Llama's mathematics without biases. Throws `UnsupportedModelError` for another family, and `PlanError` for a plan the
- * form cannot say or that vLLM seems to break on: fewer heads (their number is one for all layers), and a first layer
- * without attention.
+ * form cannot say or that vLLM and SGLang break on: fewer heads (their number is one for all layers), and a first layer
+ * without attention, whose mlp they would add to a residual that is not there yet.
+ *
+ * Sources: vllm-project/vllm, vllm/model_executor/models/nemotron_nas.py; NVIDIA/TensorRT-LLM,
+ * tensorrt_llm/_torch/models/modeling_nemotron_nas.py; sgl-project/sglang, python/sglang/srt/models/nemotron_nas.py;
+ * ml-explore/mlx-lm, mlx_lm/models/nemotron-nas.py; NVIDIA's configuration_decilm.py.
  */
 export async function exportNemotron(
   model: Model,
@@ -32,7 +37,7 @@ export async function exportNemotron(
   directory: string,
   options: NemotronExportOptions = {},
 ): Promise<void> {
-  const { tensors, config } = describeNemotron(model, plan)
+  const { tensors, config, widths } = describeNemotron(model, plan)
   const { maxShardBytes, onProgress, signal } = options
   await publishFolder(
     directory,
@@ -44,6 +49,7 @@ export async function exportNemotron(
       })
       for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
       await writeFileAtomic(join(folder, `${configModule}.py`), configCode)
+      await writeFileAtomic(join(folder, 'README.md'), card(model, widths))
       await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`)
     },
     { replace: options.replace ?? false, signal },
@@ -61,7 +67,7 @@ export function describeNemotron(model: Model, plan: PruningPlan) {
     )
   }
   const { tensors, layout, pruned, config: written } = describeExport(model, plan)
-  const { K, G, E } = model.sizes as { K: number; G: number; E: number }
+  const { D, K, G, E } = model.sizes as { D: number; K: number; G: number; E: number }
   const layers = layout.stacks.decoder ?? []
   const narrowed = pruned.blocks.find(({ kind, units }) => kind === 'attention' && units !== K)
   if (narrowed !== undefined) {
@@ -71,25 +77,31 @@ export function describeNemotron(model: Model, plan: PruningPlan) {
   }
   if (layers[0]?.attention === undefined) {
     throw new PlanError(
-      `plan: the first layer left has no attention, expected one, as vLLM seems to break without; keep an attention before the first mlp, or export to gguf`,
+      `plan: the first layer left has no attention, expected one, as vLLM and SGLang compute no first layer without; keep an attention before the first mlp, or export to gguf`,
     )
   }
   const units = new Map(pruned.blocks.map((block) => [block.id, block.units]))
-  const blockConfigs = layers.map(({ attention, mlp }) => ({
+  const channels = layers.map(({ mlp }) => (mlp === undefined ? undefined : units.get(`decoder.${mlp}.mlp`)!))
+  const widths: Widths = channels.every((width = 0) => width % roundedTo === 0) ? 'multiples' : 'any'
+  const blockConfigs = layers.map(({ attention }, layer) => ({
     attention: {
       no_op: attention === undefined,
       replace_with_linear: false,
       n_heads_in_group: attention === undefined ? null : G,
     },
     ffn: {
-      no_op: mlp === undefined,
+      no_op: channels[layer] === undefined,
       replace_with_linear: false,
-      intermediate_size: mlp === undefined ? null : (units.get(`decoder.${mlp}.mlp`) ?? null),
+      // vLLM takes the first wherever it is there, mlx-lm refuses the second
+      ...(widths === 'multiples'
+        ? { ffn_mult: channels[layer] === undefined ? null : (3 * channels[layer]) / (2 * D) }
+        : { intermediate_size: channels[layer] ?? null }),
     },
   }))
-  const { auto_map: _, block_layout: __, base_model_type: ___, intermediate_size: ____, ...config } = { ...written }
   const nemotron: ModelConfig = {
-    ...config,
+    ...Object.fromEntries(Object.entries(written).filter(([key]) => !replaced.includes(key))),
+    ...ropeOf(written),
+    torch_dtype: written['dtype'] ?? written['torch_dtype'],
     architectures: ['DeciLMForCausalLM'],
     auto_map: { AutoConfig: `${configModule}.DeciLMConfig` },
     model_type: 'nemotron-nas',
@@ -100,7 +112,56 @@ export function describeNemotron(model: Model, plan: PruningPlan) {
     head_dim: E,
     block_configs: blockConfigs,
   }
-  return { tensors, config: nemotron }
+  return { tensors, config: nemotron, widths }
+}
+
+/** How the widths of the mlps are said: as multiples of 256 channels, which every reader knows, or as numbers, which vLLM alone does. */
+type Widths = 'multiples' | 'any'
+
+/** `int(2 * ffn_mult * hidden_size / 3)` is rounded up to a multiple of it. */
+const roundedTo = 256
+
+/** Keys of the export for Hugging Face that mean something else here, or nothing. */
+const replaced = [
+  'auto_map',
+  'block_layout',
+  'base_model_type',
+  'intermediate_size',
+  'dtype',
+  'rope_parameters',
+  'sliding_window',
+  'layer_types',
+]
+
+/** Positions as transformers 4 spells them: mlx-lm and SGLang read nothing else, and transformers 5 and vLLM read it too. */
+function ropeOf(config: ModelConfig): ModelConfig {
+  const parameters = objectOf(config, 'rope_parameters')
+  if (parameters === undefined) return {}
+  const { rope_theta: theta, ...scaling } = parameters
+  const isScaled = scaling['rope_type'] !== undefined && scaling['rope_type'] !== 'default'
+  return { rope_theta: theta ?? config['rope_theta'] ?? 10000, rope_scaling: isScaled ? scaling : null }
+}
+
+/** README.md: what it is for, and that nobody has run it there. */
+function card(model: Model, widths: Widths): string {
+  const readers = widths === 'multiples' ? 'vLLM, TensorRT-LLM, SGLang or mlx-lm' : 'vLLM'
+  return `---
+tags:
+- pruned
+- blockpruner
+- custom_code
+---
+# ${basename(model.id)}, pruned, as Nemotron-NAS
+
+**Experimental.** This form (\`DeciLMForCausalLM\` with \`block_configs\`) is for ${readers}. It was written by reading their
+sources and has been run in none of them: compare its predictions with those of the dense model before you trust it.
+
+\`\`\`
+vllm serve path/to/this/folder --trust-remote-code
+\`\`\`
+
+\`${configModule}.py\` in this folder is the config class that they import. Read it before trusting it.
+`
 }
 
 const configModule = 'configuration_blockpruner_decilm'

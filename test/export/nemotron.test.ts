@@ -50,6 +50,28 @@ test('says layer by layer what there is', async () => {
   expect(await readdir(path)).toContain('configuration_blockpruner_decilm.py')
 })
 
+test('says widths as multiples of 256, which every reader knows, where all of them are', () => {
+  const units = Object.fromEntries(
+    Array.from({ length: 12 }, (_, layer) => [`decoder.${layer}.mlp`, Array.from({ length: 96 }, (_, i) => i)]),
+  )
+  const { config } = describeNemotron(model, { blocks: ['decoder.2.mlp'], units })
+  const layers = config['block_configs'] as { ffn: Record<string, unknown> }[]
+  // int(2 · 3 · 128 / 3) = 256
+  expect(layers[0]!.ffn).toEqual({ no_op: false, replace_with_linear: false, ffn_mult: 3 })
+  expect(layers[2]!.ffn).toEqual({ no_op: true, replace_with_linear: false, ffn_mult: null })
+})
+
+test('spells positions and types as transformers 4 does, which SGLang and mlx-lm read', () => {
+  const scaled = { rope_type: 'linear', rope_theta: 500000, factor: 8 }
+  const of = (config: object) =>
+    describeNemotron({ ...model, config: { ...model.config, ...config } }, emptyPlan).config
+  expect(of({})).toMatchObject({ rope_theta: 10000, rope_scaling: null, torch_dtype: 'bfloat16' })
+  const { rope_theta: theta, ...scaling } = scaled
+  expect(of({ rope_parameters: scaled })).toMatchObject({ rope_theta: theta, rope_scaling: scaling })
+  expect(of({})).not.toHaveProperty('rope_parameters')
+  expect(of({ rope_parameters: undefined, rope_theta: 7 })).toMatchObject({ rope_theta: 7 })
+})
+
 test('is refused for fewer heads, a first layer without attention and other families', async () => {
   expect(() => describeNemotron(model, { blocks: [], units: { 'decoder.2.attention': [0] } })).toThrow(PlanError)
   expect(() => describeNemotron(model, { blocks: ['decoder.0.attention'], units: {} })).toThrow(PlanError)
