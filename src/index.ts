@@ -12,6 +12,8 @@ export {
 export { measurePerplexity, type PerplexityReport } from './evaluate/perplexity.ts'
 export { exportGguf, type GgufExport, type GgufExportOptions } from './export/gguf.ts'
 export { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOptions } from './export/huggingface.ts'
+export { mergekitYaml } from './export/mergekit.ts'
+export { exportNemotron, type NemotronExportOptions } from './export/nemotron.ts'
 export { exportOnnx, type OnnxExport, type OnnxExportOptions } from './export/onnx.ts'
 export { type AngularOptions, angular } from './methods/angular.ts'
 export { type BlockPrunerOptions, blockPruner } from './methods/blockPruner.ts'
@@ -39,6 +41,7 @@ export { type ApplyRequest, applyPlanFile } from './run/applyPlanFile.ts'
 export type { Budget } from './run/budget.ts'
 export { type RowsRequest, readRows } from './run/calibrate.ts'
 export { type EvaluateRequest, type EvaluateResult, evaluateModel } from './run/evaluateModel.ts'
+export type { ExportedFormats, Format, OtherExport } from './run/exportFormats.ts'
 export { type PlanFile, type PlanStep, readPlanFile } from './run/planFile.ts'
 export {
   type Comparison,

@@ -1,23 +1,23 @@
 import type { Command } from 'commander'
 import { Option } from 'commander'
+import type { ExportedFormats, Format } from '../run/exportFormats.ts'
 import type { OtherFormatOptions } from '../run/otherFormats.ts'
 import { listOf } from './options.ts'
-
-export type Format = 'huggingface' | 'gguf' | 'onnx'
 
 /** What the export options give. */
 export interface ExportOptions {
   readonly format: Format[]
   readonly quantize?: NonNullable<OtherFormatOptions['quantize']>
   readonly dtypes?: ('fp32' | 'fp16' | 'q8' | 'q4')[]
+  readonly verify: boolean
 }
 
 export function withExportOptions(command: Command): Command {
   return command
     .option(
       '--format <list>',
-      'huggingface, gguf (llama.cpp), onnx (transformers.js)',
-      listOf<Format>(['huggingface', 'gguf', 'onnx']),
+      'huggingface, gguf (llama.cpp), onnx (transformers.js), nemotron (vLLM; experimental), mergekit (a recipe)',
+      listOf<Format>(['huggingface', 'gguf', 'onnx', 'nemotron', 'mergekit']),
       ['huggingface'],
     )
     .addOption(
@@ -34,4 +34,22 @@ export function withExportOptions(command: Command): Command {
       'ONNX models to write: fp32, fp16, q8, q4 (default: fp32)',
       listOf<'fp32' | 'fp16' | 'q8' | 'q4'>(['fp32', 'fp16', 'q8', 'q4']),
     )
+    .option('--no-verify', 'do not open exports in other software, where a large model takes long')
+}
+
+/** A line for each export but that for Hugging Face: what it is, and who agrees. */
+export function linesOf(others: ExportedFormats['others']): string[] {
+  return others.map(({ format, path, sizeBytes, consumers }) => {
+    if (format === 'mergekit') return `mergekit: ${path}, builds the model with mergekit-yaml`
+    const size = `${format}: ${path}, ${(sizeBytes / 1e6).toFixed(1)} MB`
+    if (format === 'nemotron') return `${size}, experimental: run in no software yet`
+    return `${size}, ${agreementOf(consumers)}`
+  })
+}
+
+/** Who agrees with the plan, or that nobody was asked. */
+export function agreementOf(consumers: ExportedFormats['others'][number]['consumers']): string {
+  if (consumers.length === 0) return 'opened in no other software'
+  const agreeing = consumers.filter(({ status }) => status === 'agrees').map(({ consumer }) => consumer)
+  return `agreed with by ${agreeing.join(', ') || 'nobody: no software for it is installed'}`
 }

@@ -7,7 +7,14 @@ import type { Model } from '../model/model.ts'
 import { checkPlan } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
 import type { BlockId, Engine, Objective, PruningPlan, StopSignal, TokenRows } from '../types.ts'
-import { type ExportedFormats, exportFormats, exportNames, type Format } from './exportFormats.ts'
+import {
+  describeFormat,
+  type ExportedFormats,
+  expectedPredictions,
+  exportFormats,
+  exportNames,
+  type Format,
+} from './exportFormats.ts'
 import type { OtherFormatOptions } from './otherFormats.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
 
@@ -24,7 +31,9 @@ export interface ApplyRequest {
   readonly formats?: readonly Format[] | undefined
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
-  /** Called with a line for each consumer that opened an export. */
+  /** Open the exports in the software that is installed; default true. */
+  readonly verify?: boolean | undefined
+  /** Called with a line for each consumer. */
   readonly onConsumer?: ((line: string) => void) | undefined
   /** Apply the plan although it was made for other weights. */
   readonly allowOtherModel?: boolean | undefined
@@ -42,19 +51,21 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
     if (!request.allowOtherModel) await checkSameModel(model, file, request.plan)
     const plan = planOfSteps(file, request.steps)
     checkPlan(model, plan)
+    for (const format of formats) describeFormat(format, model, plan)
     const rows = fixedRows(model)
     const objective = (of: Engine) => hiddenSize(of, rows)
     const [expectedLoss = Number.NaN] = await objective(engine).evaluate([plan], signal)
+    const expected = request.verify === false ? undefined : await expectedPredictions(model, engine, plan, rows)
     // the dense weights make room for the export's
     await engine.close()
+    const { method, calibration } = file
     return await exportFormats(model, plan, {
       ...request,
       pathOf: (format) => (formats.length === 1 ? output : join(output, exportNames[format])),
-      rows,
       check: { objective, expectedLoss, threads: request.threads },
+      expected,
       huggingFace: {
-        method: `${file.method} on ${file.calibration.source}, ${file.calibration.rows} rows of ${file.calibration.rowLength} tokens`,
-        ...(signal && { signal }),
+        method: `${method} on ${calibration.source}, ${calibration.rows} rows of ${calibration.rowLength} tokens`,
       },
     })
   } finally {

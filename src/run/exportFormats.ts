@@ -1,54 +1,156 @@
-import type { HuggingFaceExportOptions } from '../export/huggingface.ts'
+import { OutputError, PlanError, ToolkitError } from '../errors.ts'
+import { describeExport, type HuggingFaceExportOptions } from '../export/huggingface.ts'
 import type { Model } from '../model/model.ts'
+import { emptyPlan } from '../model/plan.ts'
+import { tasksOf } from '../model/task.ts'
 import type { Engine, Objective, PruningPlan, TokenRows } from '../types.ts'
+import { type ConsumerResult, describeResult, verifyExport } from '../verify/verifyExport.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
-import { exportOther, type OtherExport, type OtherFormat, type OtherFormatOptions } from './otherFormats.ts'
+import { type OtherFormat, type OtherFormatOptions, otherFormats, writeOther } from './otherFormats.ts'
 
 export type Format = 'huggingface' | OtherFormat
-
-export interface FormatsRequest extends OtherFormatOptions {
-  /** Default huggingface. */
-  readonly formats?: readonly Format[] | undefined
-  /** Where the export of a format goes. */
-  readonly pathOf: (format: Format) => string
-  /** What consumers are compared on. */
-  readonly rows: TokenRows
-  /** The number that the folder for Hugging Face is reopened for. */
-  readonly check: {
-    readonly objective: (engine: Engine) => Objective
-    readonly expectedLoss: number
-    readonly threads?: number | undefined
-  }
-  readonly huggingFace: HuggingFaceExportOptions
-}
-
-export interface ExportedFormats {
-  readonly export?: CheckedExport | undefined
-  readonly exportPath?: string | undefined
-  /** Exports for other software. */
-  readonly others: readonly OtherExport[]
-}
-
-/** Writes the model without what `plan` removes in every format asked for, and checks each. Throws `OutputError`. */
-export async function exportFormats(
-  model: Model,
-  plan: PruningPlan,
-  request: FormatsRequest,
-): Promise<ExportedFormats> {
-  const { formats = ['huggingface'], pathOf, rows } = request
-  const others: OtherExport[] = []
-  for (const format of formats) {
-    if (format !== 'huggingface') others.push(await exportOther(format, model, plan, pathOf(format), rows, request))
-  }
-  if (!formats.includes('huggingface')) return { others }
-  const exportPath = pathOf('huggingface')
-  const written = await exportAndCheck(model, plan, exportPath, request.check, request.huggingFace)
-  return { export: written, exportPath, others }
-}
 
 /** What a format's export is called in a folder that holds several. */
 export const exportNames: Readonly<Record<Format, string>> = {
   huggingface: 'model',
   gguf: 'model.gguf',
   onnx: 'onnx',
+  nemotron: 'nemotron',
+  mergekit: 'mergekit.yaml',
+}
+
+export interface FormatsRequest extends OtherFormatOptions {
+  /** Default huggingface. */
+  readonly formats?: readonly Format[] | undefined
+  /** Where the export of a format goes. */
+  readonly pathOf: (format: Format) => string
+  /** The number that the folder for Hugging Face is reopened for. */
+  readonly check: {
+    readonly objective: (engine: Engine) => Objective
+    readonly expectedLoss: number
+    readonly threads?: number | undefined
+  }
+  /** For the card. */
+  readonly huggingFace: Pick<HuggingFaceExportOptions, 'method' | 'measured'>
+  /** What consumers must predict; absent: none is asked. */
+  readonly expected?: ExpectedPredictions | undefined
+  /** Called with a line for each consumer. */
+  readonly onConsumer?: ((line: string) => void) | undefined
+}
+
+/** The plan's own predictions, made while its engine is open. */
+export interface ExpectedPredictions {
+  readonly rows: TokenRows
+  /** (B·T,V) */
+  readonly logits: Float32Array
+}
+
+export interface ExportedFormats {
+  readonly export?: (CheckedExport & { readonly consumers: readonly ConsumerResult[] }) | undefined
+  readonly exportPath?: string | undefined
+  /** Exports for other software. */
+  readonly others: readonly OtherExport[]
+}
+
+export interface OtherExport {
+  readonly format: OtherFormat
+  readonly path: string
+  readonly sizeBytes: number
+  /** What the software that is installed found; none runs Nemotron-NAS here, and a recipe is no model. */
+  readonly consumers: readonly ConsumerResult[]
+}
+
+/**
+ * Writes the model without what `plan` removes in every format asked for, opens each in every consumer that is installed and
+ * compares its predictions with those expected. Throws before anything is written where one of the formats has no form for the
+ * plan, and `OutputError` when a consumer disagrees or cannot load what was written, which stays there to be looked at.
+ */
+export async function exportFormats(
+  model: Model,
+  plan: PruningPlan,
+  request: FormatsRequest,
+): Promise<ExportedFormats> {
+  const { formats = ['huggingface'], pathOf, signal, onProgress, replace } = request
+  for (const format of formats) describeFormat(format, model, plan)
+  let result: ExportedFormats = { others: [] }
+  for (const format of new Set(formats)) {
+    const path = pathOf(format)
+    if (format === 'huggingface') {
+      const written = await exportAndCheck(model, plan, path, request.check, {
+        ...request.huggingFace,
+        ...(signal && { signal }),
+        ...(onProgress && { onProgress }),
+        replace: replace === true,
+      })
+      const consumers = await askConsumers(path, model, plan, request)
+      result = { ...result, export: { ...written, consumers }, exportPath: path }
+    } else {
+      const sizeBytes = await writeOther(format, model, plan, path, request)
+      const hasConsumers = format === 'gguf' || format === 'onnx'
+      const consumers = hasConsumers ? await askConsumers(path, model, plan, request) : []
+      result = { ...result, others: [...result.others, { format, path, sizeBytes, consumers }] }
+    }
+  }
+  return result
+}
+
+/**
+ * Throws, before hours of search, where one of `formats` has no form for the dense model, or for none of `least`: the plans of
+ * which every plan that can be found removes at least one; empty where that says nothing.
+ */
+export function checkFormats(model: Model, formats: readonly Format[], least: readonly PruningPlan[]): void {
+  for (const format of formats) {
+    describeFormat(format, model, emptyPlan)
+    const refusals = least.map((plan) => refusalOf(format, model, plan))
+    if (refusals.length === 0 || refusals.includes(undefined)) continue
+    throw new PlanError(
+      `--format ${format}: has no form for any plan that may be found (${refusals[0]!.message}); take another format, or other --kinds`,
+    )
+  }
+}
+
+/** Throws where `format` has no form for `plan`; reads no weights. */
+export function describeFormat(format: Format, model: Model, plan: PruningPlan): void {
+  const describe = format === 'huggingface' ? describeExport : otherFormats[format].describe
+  describe(model, plan)
+}
+
+function refusalOf(format: Format, model: Model, plan: PruningPlan): ToolkitError | undefined {
+  try {
+    describeFormat(format, model, plan)
+    return undefined
+  } catch (error) {
+    if (error instanceof ToolkitError) return error
+    throw error
+  }
+}
+
+/** The plan's predictions on `rows`, for `exportFormats`; undefined for a model that predicts no next token. */
+export async function expectedPredictions(
+  model: Model,
+  engine: Engine,
+  plan: PruningPlan,
+  rows: TokenRows,
+): Promise<ExpectedPredictions | undefined> {
+  if (!tasksOf(model).includes('nextToken')) return undefined
+  return { rows, logits: await engine.logits(rows, plan) }
+}
+
+async function askConsumers(
+  path: string,
+  model: Model,
+  plan: PruningPlan,
+  { expected, onConsumer }: FormatsRequest,
+): Promise<ConsumerResult[]> {
+  if (expected === undefined) return []
+  const { rows, logits } = expected
+  const consumers = await verifyExport(path, model, plan, rows, {
+    logits,
+    onResult: (result) => onConsumer?.(`${path}: ${describeResult(result)}`),
+  })
+  const wrong = consumers.filter(({ status }) => status === 'disagrees' || status === 'failed')
+  if (wrong.length === 0) return consumers
+  throw new OutputError(
+    `${path}: ${wrong.map(describeResult).join('; ')}; do not use this export, and report the model and the plan`,
+  )
 }

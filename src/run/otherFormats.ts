@@ -1,64 +1,74 @@
-import { mkdir } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { OutputError } from '../errors.ts'
-import { exportGguf, type GgufExportType } from '../export/gguf.ts'
+import { mkdir, readdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { describeGguf, exportGguf, type GgufExportType } from '../export/gguf.ts'
+import { mergekitYaml } from '../export/mergekit.ts'
+import { describeNemotron, exportNemotron } from '../export/nemotron.ts'
 import { exportOnnx, type OnnxExportOptions } from '../export/onnx.ts'
+import { writeFileAtomic } from '../format/atomicFile.ts'
+import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
-import type { PruningPlan, StopSignal, TokenRows } from '../types.ts'
-import { type ConsumerResult, describeResult, verifyExport } from '../verify/verifyExport.ts'
+import type { PruningPlan, StopSignal } from '../types.ts'
 
-/** A checkpoint for other software: llama.cpp's file, or the folder of transformers.js and onnxruntime. */
-export type OtherFormat = 'gguf' | 'onnx'
+/**
+ * A form for other software: llama.cpp's file, the folder of transformers.js and onnxruntime, Nemotron-NAS for vLLM and its
+ * relatives, or the recipe by which mergekit builds the model anew.
+ */
+export type OtherFormat = 'gguf' | 'onnx' | 'nemotron' | 'mergekit'
 
 export interface OtherFormatOptions {
   /** Type of the matrices of a GGUF file; absent: as stored. */
   readonly quantize?: GgufExportType | undefined
   /** One ONNX model each; default fp32. */
   readonly dtypes?: OnnxExportOptions['dtypes']
+  /** Replace a folder that has files in it; without it such a folder is refused. */
+  readonly replace?: boolean | undefined
   readonly signal?: StopSignal | undefined
-  readonly onConsumer?: ((line: string) => void) | undefined
+  /** Called with the bytes of tensor data written so far and in all. */
+  readonly onProgress?: ((writtenBytes: number, totalBytes: number) => void) | undefined
 }
 
-export interface OtherExport {
-  readonly format: OtherFormat
-  readonly path: string
-  readonly sizeBytes: number
-  readonly consumers: readonly ConsumerResult[]
+interface Writer {
+  /** Throws where the format has no form for the plan; reads no weights. */
+  describe(model: Model, plan: PruningPlan): unknown
+  write(model: Model, plan: PruningPlan, path: string, options: OtherFormatOptions): Promise<unknown>
 }
 
-/**
- * Writes the model without what `plan` removes in `format` to `path` and opens it in every consumer that is installed. Throws
- * `OutputError` when one of them disagrees with the plan evaluated by our engine, or cannot load what was written.
- */
-export async function exportOther(
+export const otherFormats: Readonly<Record<OtherFormat, Writer>> = {
+  gguf: {
+    describe: describeGguf,
+    write: (model, plan, path, { quantize, signal, onProgress }) =>
+      exportGguf(model, plan, path, { type: quantize, signal, onProgress }),
+  },
+  onnx: {
+    describe: applyPlan,
+    write: exportOnnx,
+  },
+  nemotron: {
+    describe: describeNemotron,
+    write: exportNemotron,
+  },
+  mergekit: {
+    describe: mergekitYaml,
+    write: (model, plan, path, { signal }) => writeFileAtomic(path, mergekitYaml(model, plan), { signal }),
+  },
+}
+
+/** Writes the model without what `plan` removes in `format` to `path`. Returns the bytes that are there then. */
+export async function writeOther(
   format: OtherFormat,
   model: Model,
   plan: PruningPlan,
   path: string,
-  rows: TokenRows,
-  options: OtherFormatOptions = {},
-): Promise<OtherExport> {
+  options: OtherFormatOptions,
+): Promise<number> {
   await mkdir(dirname(path), { recursive: true })
-  const sizeBytes = await writers[format](model, plan, path, options)
-  const consumers = await verifyExport(path, model, plan, rows, {
-    onResult: (result) => options.onConsumer?.(describeResult(result)),
-  })
-  const wrong = consumers.filter(({ status }) => status === 'disagrees' || status === 'failed')
-  if (wrong.length > 0) {
-    throw new OutputError(
-      `${path}: ${wrong.map(describeResult).join('; ')}; do not use this export, and report the model and the plan`,
-    )
-  }
-  return { format, path, sizeBytes, consumers }
+  await otherFormats[format].write(model, plan, path, options)
+  return bytesAt(path)
 }
 
-type Writer = (model: Model, plan: PruningPlan, path: string, options: OtherFormatOptions) => Promise<number>
-
-const writers: Record<OtherFormat, Writer> = {
-  gguf: async (model, plan, path, { quantize, signal }) =>
-    (await exportGguf(model, plan, path, { type: quantize, signal })).sizeBytes,
-  onnx: async (model, plan, path, { dtypes, signal }) => {
-    const { files } = await exportOnnx(model, plan, path, { dtypes, signal, replace: true })
-    return files.reduce((total, { sizeBytes }) => total + sizeBytes, 0)
-  },
+async function bytesAt(path: string): Promise<number> {
+  const found = await stat(path)
+  if (!found.isDirectory()) return found.size
+  const sizes = await Promise.all((await readdir(path)).map((name) => bytesAt(join(path, name))))
+  return sizes.reduce((total, size) => total + size, 0)
 }

@@ -1,4 +1,3 @@
-import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PackedRows } from '../data/calibration.ts'
 import { openEngine } from '../engine/engine.ts'
@@ -28,7 +27,14 @@ import type {
 } from '../types.ts'
 import { type Budget, budgetFlag, checkBudget, isReached } from './budget.ts'
 import { type RowsRequest, readRows, taskOf } from './calibrate.ts'
-import { type ExportedFormats, exportFormats, exportNames, type Format } from './exportFormats.ts'
+import {
+  checkFormats,
+  type ExportedFormats,
+  expectedPredictions,
+  exportFormats,
+  exportNames,
+  type Format,
+} from './exportFormats.ts'
 import type { OtherFormatOptions } from './otherFormats.ts'
 import type { PlanFile, RunInputs } from './planFile.ts'
 import { type Progress, prune } from './prune.ts'
@@ -68,6 +74,8 @@ export interface PruneModelRequest {
   readonly formats?: readonly Format[] | undefined
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
+  /** Open the exports in the software that is installed; default true. */
+  readonly verify?: boolean | undefined
   readonly signal?: StopSignal | undefined
   readonly onProgress?: ((progress: PruneProgress) => void) | undefined
 }
@@ -112,6 +120,11 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     checkBudget(model, budget, kinds)
     checkReach(model, budget, method, removable)
     if (searching.layout === 'stock') checkStockLayout(model)
+    if (request.export !== false) {
+      // where blocks of two kinds may go, whole layers may
+      const least = kinds.length === 1 ? removable.map((id) => ({ blocks: [id], units: {} })) : []
+      checkFormats(model, request.formats ?? ['huggingface'], least)
+    }
     const rows = await readRows(model, request.calibration)
     const part = rowRanges(rows)
     const seen = rows.rows - checkRowCount(searching, rows.rows)
@@ -194,25 +207,27 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     }
     const result = { file, planPath: join(output, 'plan.json'), evaluation }
     if (request.export === false) return result
+    const shown = firstTokens(searchRows, 2, 64)
+    const expected = request.verify === false ? undefined : await expectedPredictions(model, engine, file.plan, shown)
     // the dense weights make room for the export's
     await engine.close()
     const exported = await exportFormats(model, file.plan, {
       ...request,
       pathOf: (format) => join(output, exportNames[format]),
-      rows: firstTokens(searchRows, 2, 64),
-      onConsumer: (line) => onProgress?.({ type: 'consumer', line }),
+      // what stands in a run directory under these names is its own
+      replace: true,
       check: {
         threads,
         objective: (reopened) => taskObjective(task, reopened, searchRows, losses),
         expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss,
       },
+      expected,
       huggingFace: {
-        replace: await exists(join(output, exportNames.huggingface)),
         method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
         measured: measuredFor(rows, file, evaluationRows, evaluation),
-        ...(signal && { signal }),
-        onProgress: (writtenBytes, totalBytes) => onProgress?.({ type: 'exporting', writtenBytes, totalBytes }),
       },
+      onConsumer: (line) => onProgress?.({ type: 'consumer', line }),
+      onProgress: (writtenBytes, totalBytes) => onProgress?.({ type: 'exporting', writtenBytes, totalBytes }),
     })
     return { ...result, ...exported }
   } finally {
@@ -277,11 +292,4 @@ function measuredFor(rows: PackedRows, file: PlanFile, evaluationRows?: PackedRo
 export function ignoredTarget({ config }: Model): number | undefined {
   const pad = config['pad_token_id']
   return typeof pad === 'number' && pad > 0 ? pad : undefined
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  )
 }

@@ -24,7 +24,10 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 try:
     import torch, transformers
 except ImportError as error:
-    print(f"{sys.executable} has no {error.name}: pip install torch transformers")
+    print(f"{error.name} is not installed in {sys.executable}: pip install torch transformers")
+    sys.exit(${skipCode})
+if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (4, 57):
+    print(f"transformers {transformers.__version__} is installed, older than 4.57, the first that was tried")
     sys.exit(${skipCode})
 request = json.load(sys.stdin)
 model = transformers.AutoModelForCausalLM.from_pretrained(

@@ -36,6 +36,8 @@ export const agreementLimits: Readonly<Record<StoredPrecision, AgreementLimit>> 
 export interface VerifyOptions {
   /** The engine that evaluates the plan; absent: one is opened for `model` and closed again. */
   readonly engine?: Engine | undefined
+  /** What the plan predicts on `rows`, where it was evaluated before; then no engine is needed. */
+  readonly logits?: Float32Array | undefined
   /** Folders in whose node_modules consumers are looked for, before the package's own and the current one. */
   readonly modulesFrom?: readonly string[] | undefined
   /** Called as soon as a consumer has answered. */
@@ -71,14 +73,8 @@ export async function verifyExport(
       `${path}: reads at most ${context} tokens, expected rows no longer, found ${rows.rowLength}; verify with shorter rows`,
     )
   }
-  const engine = options.engine ?? openEngine(model)
   const vocabulary = model.sizes['V']!
-  let ours: Float32Array
-  try {
-    ours = await engine.logits(rows, plan)
-  } finally {
-    if (options.engine === undefined) await engine.close()
-  }
+  const ours = options.logits ?? (await evaluated(model, plan, rows, options.engine))
   const results: ConsumerResult[] = []
   for (const consumer of consumers.filter(({ formats }) => formats.includes(format))) {
     for (const precision of variants) {
@@ -99,6 +95,15 @@ export async function verifyExport(
     }
   }
   return results
+}
+
+async function evaluated(model: Model, plan: PruningPlan, rows: TokenRows, open: Engine | undefined) {
+  const engine = open ?? openEngine(model)
+  try {
+    return await engine.logits(rows, plan)
+  } finally {
+    if (open === undefined) await engine.close()
+  }
 }
 
 const consumers: readonly Consumer[] = [ownReader, llamaCpp, transformersJs, transformersPython]
@@ -136,6 +141,9 @@ async function formatOf(path: string): Promise<ExportedFiles> {
     if (variants.length > 0) return { format: 'onnx', variants, context: Number.POSITIVE_INFINITY }
   }
   if (names.some((name) => name.endsWith('.safetensors'))) {
+    if (names.includes('configuration_blockpruner_decilm.py')) {
+      throw new OutputError(`${path}: is a Nemotron-NAS export, which no software that runs here opens; try it in vLLM`)
+    }
     return { format: 'huggingface', variants: ['F32'], context: Number.POSITIVE_INFINITY }
   }
   throw new OutputError(`${path}: has neither safetensors nor onnx/model.onnx, expected an export; is the path right?`)

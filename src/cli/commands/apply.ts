@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { applyPlanFile } from '../../run/applyPlanFile.ts'
-import { type ExportOptions, withExportOptions } from '../exportOptions.ts'
+import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
 import { type SharedOptions, wholeNumber, withModelOptions, withOutputOptions } from '../options.ts'
 
@@ -17,7 +17,7 @@ export function applyCommand(interruption: Interruption): Command {
   withModelOptions(command)
     .requiredOption('--plan <plan.json>', 'what to leave out')
     .option('--steps <k>', 'use the first k steps of the plan only', wholeNumber)
-    .requiredOption('--output <dir>', 'folder of the smaller model')
+    .requiredOption('--output <dir>', 'folder or file of the export; of several formats the folder that holds them')
     .option('--allow-other-model', 'accept a plan made for other weights')
   withExportOptions(command)
   return withOutputOptions(command).action(async (options: ApplyOptions) => {
@@ -31,10 +31,10 @@ export function applyCommand(interruption: Interruption): Command {
       signal: interruption.signal,
       ...(!options.quiet && { onConsumer: (line: string) => process.stderr.write(`${line}\n`) }),
     })
-    const lines = others.map(({ format, path, sizeBytes }) => `${path}: ${format}, ${(sizeBytes / 1e6).toFixed(1)} MB`)
+    const lines = linesOf(others)
     if (written) {
       lines.push(
-        `${exportPath}: ${written.parameters} parameters, ${written.form} form, reopened and equal to the plan`,
+        `${exportPath}: ${written.parameters} parameters, ${written.form} form, reopened and equal to the plan, ${agreementOf(written.consumers)}`,
       )
     }
     const result = { ...(written && { path: exportPath, ...written }), others }

@@ -3,7 +3,7 @@ import { PlanError } from '../../errors.ts'
 import type { Budget } from '../../run/budget.ts'
 import { type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
 import type { BlockKind, LossArithmetic, PruningPlan } from '../../types.ts'
-import { type ExportOptions, withExportOptions } from '../exportOptions.ts'
+import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
 import { givenMethodOptions, withMethodOptions } from '../methodOptions.ts'
 import {
@@ -180,14 +180,9 @@ function textOf({ file, planPath, exportPath, export: written, evaluation, other
   ]
   if (written) {
     lines.push(
-      `model: ${exportPath} (${written.form} form, reopened: perplexity ${written.perplexity.toFixed(3)}, as planned)`,
+      `model: ${exportPath} (${written.form} form, reopened: perplexity ${written.perplexity.toFixed(3)}, as planned), ${agreementOf(written.consumers)}`,
     )
   }
-  for (const { format, path, sizeBytes, consumers } of others) {
-    const agreeing = consumers.filter(({ status }) => status === 'agrees').map(({ consumer }) => consumer)
-    lines.push(
-      `${format}: ${path}, ${(sizeBytes / 1e6).toFixed(1)} MB, agreed with by ${agreeing.join(', ') || 'no consumer, as none is installed'}`,
-    )
-  }
+  lines.push(...linesOf(others))
   return lines.join('\n')
 }
