@@ -7,6 +7,7 @@ import { openForward } from '../../src/engine/forward.ts'
 import { CheckpointError, PlanError, UnsupportedModelError } from '../../src/errors.ts'
 import { describeGguf, exportGguf } from '../../src/export/gguf.ts'
 import { openGgufFile } from '../../src/format/gguf/openGgufFile.ts'
+import { applyPlan } from '../../src/model/applyPlan.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
@@ -113,6 +114,46 @@ test('a file of repacked layers computes what the plan does, opened by our own r
   } finally {
     await Promise.all([a.close(), b.close(), reopened.weights.close()])
   }
+})
+
+describe('a file of uneven layers, opened by our own reader,', () => {
+  const plans: Record<string, PruningPlan> = {
+    'attention only, also the first': without('0.attention', '5.attention'),
+    'mlp only, also the last': without('3.mlp', '11.mlp'),
+    'a layer emptied': without('0.attention', '4.attention', '4.mlp', '6.mlp', '11.attention'),
+    'no attention at all': without(...range(12).map((layer) => `${layer}.attention`)),
+    'heads and channels uneven': {
+      blocks: ['decoder.2.mlp'],
+      units: { 'decoder.1.attention': [0], 'decoder.5.mlp': [1, 2, 100], 'decoder.6.mlp': range(332) },
+    },
+  }
+
+  test.each(Object.entries(plans))('computes what the plan does: %s', async (name, plan) => {
+    const path = join(folder, `${name}.gguf`)
+    const { architecture } = await exportGguf(brown, plan, path, { type: 'F32' })
+    expect(architecture).toBe('deci')
+    const rows = { ids: Int32Array.from({ length: 24 }, (_, i) => (i * 131) % 4096), rows: 2, rowLength: 12 }
+    const reopened = await openModel(name, path)
+    // the zero blocks that stand for removed ones are no blocks of the model
+    const kept = applyPlan(brown, plan)
+    expect(reopened.blocks.map(({ kind, units }) => `${kind} ${units}`)).toEqual(
+      kept.blocks.map(({ kind, units }) => `${kind} ${units}`),
+    )
+    const [a, b] = [openForward(brown), openForward(reopened)]
+    try {
+      expect(isSame(await b.logits(rows, emptyPlan), await a.logits(rows, plan))).toBe(true)
+      // and what is pruned further is written again
+      const again: PruningPlan = { blocks: [reopened.blocks.at(-1)!.id], units: {} }
+      await exportGguf(reopened, again, `${path}.again.gguf`)
+      const twice = await openModel(name, `${path}.again.gguf`)
+      const c = openForward(twice)
+      expect(isSame(await c.logits(rows, emptyPlan), await b.logits(rows, again))).toBe(true)
+      await c.close()
+      await twice.weights.close()
+    } finally {
+      await Promise.all([a.close(), b.close(), reopened.weights.close()])
+    }
+  })
 })
 
 test('uneven widths cut heads with their queries, and stubs are zero where they add to the stream', async () => {

@@ -1,14 +1,15 @@
 import type { GgufFile } from '../../format/gguf/openGgufFile.ts'
 import type { ModelConfig } from '../../types.ts'
+import type { OpenedCheckpoint } from '../describe.ts'
 
 /**
  * How llama.cpp's converters store a tensor other than Hugging Face does.
- * - `queryPairs`, `keyPairs`: rows of each query or key/value head reordered so that the two channels that rotary
- *   embedding turns together are neighbours; Hugging Face keeps them half a head apart.
+ * - `headPairs`: rows of each query or key/value head reordered so that the two channels that rotary embedding turns
+ *   together are neighbours; Hugging Face keeps them half a head apart.
  * - `plusOne`: a norm weight w stored as w + 1.
  * - `transposed`: stored [out, in], while Hugging Face's Conv1D keeps [in, out].
  */
-export type StoredForm = 'queryPairs' | 'keyPairs' | 'plusOne' | 'transposed'
+export type StoredForm = 'headPairs' | 'plusOne' | 'transposed'
 
 /** A tensor's name in the file and at Hugging Face, `{layer}` standing for its number, `.weight` or `.bias` left out. */
 export type TensorRule = readonly [gguf: string, huggingFace: string, form?: StoredForm]
@@ -25,4 +26,8 @@ export interface GgufArchitecture {
    * config.json cannot say.
    */
   config(file: GgufFile): Promise<ModelConfig>
+  /** Which blocks the layers do not have, and the units of those that are narrower than the config says; absent: none. */
+  readonly layers?: (file: GgufFile) => Promise<UnevenLayers>
 }
+
+export type UnevenLayers = Pick<OpenedCheckpoint, 'absent' | 'units'>

@@ -1,5 +1,6 @@
 import { UnsupportedModelError } from '../../errors.ts'
 import type { GgufArchitecture } from './architecture.ts'
+import { deci } from './architectures/deci.ts'
 import { gemma3 } from './architectures/gemma3.ts'
 import { gpt2 } from './architectures/gpt2.ts'
 import { llama } from './architectures/llama.ts'
@@ -7,7 +8,7 @@ import { qwen2 } from './architectures/qwen2.ts'
 import { qwen3 } from './architectures/qwen3.ts'
 import { type MetadataSource, optionalInteger, optionalString } from './fields.ts'
 
-const architectures: readonly GgufArchitecture[] = [llama, qwen2, qwen3, gemma3, gpt2]
+const architectures: readonly GgufArchitecture[] = [llama, qwen2, qwen3, gemma3, gpt2, deci]
 
 /** The table of the file's `general.architecture`. Throws `UnsupportedModelError` for one that has none. */
 export function ggufArchitectureOf(file: MetadataSource): GgufArchitecture {

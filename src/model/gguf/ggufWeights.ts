@@ -51,7 +51,7 @@ export function ggufWeights(
   origins: ReadonlyMap<string, GgufOrigin>,
   config: ModelConfig,
 ): WeightStore {
-  const heads = { queryPairs: config['num_attention_heads'], keyPairs: config['num_key_value_heads'] }
+  const headDim = Number(config['head_dim'])
   const tensors = new Map<string, TensorInfo>()
   for (const [name, { tensor, form }] of origins) {
     tensors.set(name, {
@@ -64,7 +64,7 @@ export function ggufWeights(
         `${file.path}: tensor "${tensor.name}" has ${tensor.shape.length} dimensions, expected 2; is the file damaged?`,
       )
     }
-    if (form === 'queryPairs' || form === 'keyPairs') checkRows(file, tensor, Number(heads[form]))
+    if (form === 'headPairs') checkRows(file, tensor, headDim)
   }
 
   const originOf = (name: string): GgufOrigin => {
@@ -83,7 +83,7 @@ export function ggufWeights(
     if (form === undefined) return values
     if (form === 'plusOne') return values.map((value) => value - 1)
     if (form === 'transposed') return transposed(values, tensor)
-    return splitPairs(values, tensor, Number(heads[form]))
+    return splitPairs(values, tensor, headDim)
   }
 
   return {
@@ -101,19 +101,18 @@ export function ggufWeights(
       const bytes = await file.readTensorBytes(tensor.name)
       if (form === undefined) return bytes
       const elements = tensor.type === 'F32' ? new Uint32Array(bytes.buffer) : new Uint16Array(bytes.buffer)
-      const moved =
-        form === 'transposed' ? transposed(elements, tensor) : splitPairs(elements, tensor, Number(heads[form]))
+      const moved = form === 'transposed' ? transposed(elements, tensor) : splitPairs(elements, tensor, headDim)
       return new Uint8Array(moved.buffer)
     },
     close: () => file.close(),
   }
 }
 
-function checkRows(file: GgufFile, tensor: GgufTensor, heads: number): void {
+function checkRows(file: GgufFile, tensor: GgufTensor, headDim: number): void {
   const rows = tensor.shape[0] ?? 0
-  if (rows % (heads * 2) !== 0) {
+  if (rows % headDim !== 0) {
     throw new CheckpointError(
-      `${file.path}: tensor "${tensor.name}" has ${rows} rows, expected ${heads} heads of an even number of them; is the metadata damaged?`,
+      `${file.path}: tensor "${tensor.name}" has ${rows} rows, expected whole heads of ${headDim}; is the metadata damaged?`,
     )
   }
 }
@@ -129,10 +128,9 @@ function transposed<T extends Elements>(values: T, { shape }: GgufTensor): T {
 }
 
 /** Rows of each head 0, E/2, 1, E/2 + 1, … → 0, 1, 2, … */
-function splitPairs<T extends Elements>(values: T, { shape }: GgufTensor, heads: number): T {
+function splitPairs<T extends Elements>(values: T, { shape }: GgufTensor, headDim: number): T {
   const rows = shape[0] ?? 1
   const rowLength = values.length / rows
-  const headDim = rows / heads
   const result = values.slice() as T
   for (let row = 0; row < rows; row++) {
     const inHead = row % headDim

@@ -1,6 +1,7 @@
 import { CheckpointError } from '../../errors.ts'
 import { type GgufFile, openGgufFile } from '../../format/gguf/openGgufFile.ts'
 import type { ModelConfig, WeightStore } from '../../types.ts'
+import type { UnevenLayers } from './architecture.ts'
 import { optionalStrings } from './fields.ts'
 import { ggufArchitectureOf } from './ggufArchitectures.ts'
 import { type GgufOrigin, ggufOrigins, ggufWeights } from './ggufWeights.ts'
@@ -12,7 +13,7 @@ import {
   tokenizerConfig,
 } from './tokenizer/tokenizerJson.ts'
 
-export interface GgufModel {
+export interface GgufModel extends UnevenLayers {
   /** config.json, rebuilt from the metadata. */
   readonly config: ModelConfig
   /** Closing it closes the file. */
@@ -44,7 +45,8 @@ export async function openGguf(path: string): Promise<GgufModel> {
         `${path}: has ${tokens} tokens, expected at most the ${config['vocab_size']} rows of its embedding; is the vocabulary damaged?`,
       )
     }
-    return { config, weights: ggufWeights(file, origins, config), assets: assetsOf(file), file, origins }
+    const uneven = await architecture.layers?.(file)
+    return { config, weights: ggufWeights(file, origins, config), assets: assetsOf(file), file, origins, ...uneven }
   } catch (error) {
     await file.close()
     throw error

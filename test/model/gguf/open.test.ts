@@ -63,7 +63,7 @@ describe.each(names)('the converted %s', (name) => {
 it('hands an exporter the file under its own names', async () => {
   const { file, origins } = await opened(fixture('llama.gguf'))
   const origin = origins.get('model.layers.0.self_attn.q_proj.weight')
-  expect(origin).toMatchObject({ tensor: { name: 'blk.0.attn_q.weight', type: 'Q8_0' }, form: 'queryPairs' })
+  expect(origin).toMatchObject({ tensor: { name: 'blk.0.attn_q.weight', type: 'Q8_0' }, form: 'headPairs' })
   expect((await file.readTensorBytes('blk.0.attn_q.weight')).length).toBe(32 * 34)
   expect(file.metadata.get('general.name')?.value).toEqual({ type: 'string', value: 'llama' })
   expect(file.tensors.has('rope_freqs.weight')).toBe(true)

@@ -1,6 +1,15 @@
 import { UnsupportedModelError } from '../../../errors.ts'
+import type { GgufFile } from '../../../format/gguf/openGgufFile.ts'
+import type { ModelConfig } from '../../../types.ts'
 import type { GgufArchitecture } from '../architecture.ts'
-import { checkWholeHeadsRotate, decoderEnds, decoderSizes, ropeTheta, vocabularySize } from '../decoderConfig.ts'
+import {
+  checkWholeHeadsRotate,
+  type DecoderSizes,
+  decoderEnds,
+  decoderSizes,
+  ropeTheta,
+  vocabularySize,
+} from '../decoderConfig.ts'
 import { requiredNumber } from '../fields.ts'
 import { ropeScalingOf } from '../ropeScaling.ts'
 
@@ -15,8 +24,8 @@ export const llama: GgufArchitecture = {
     ['output_norm', 'model.norm'],
     ['output', 'lm_head'],
     ['blk.{layer}.attn_norm', 'model.layers.{layer}.input_layernorm'],
-    ['blk.{layer}.attn_q', 'model.layers.{layer}.self_attn.q_proj', 'queryPairs'],
-    ['blk.{layer}.attn_k', 'model.layers.{layer}.self_attn.k_proj', 'keyPairs'],
+    ['blk.{layer}.attn_q', 'model.layers.{layer}.self_attn.q_proj', 'headPairs'],
+    ['blk.{layer}.attn_k', 'model.layers.{layer}.self_attn.k_proj', 'headPairs'],
     ['blk.{layer}.attn_v', 'model.layers.{layer}.self_attn.v_proj'],
     ['blk.{layer}.attn_output', 'model.layers.{layer}.self_attn.o_proj'],
     ['blk.{layer}.ffn_norm', 'model.layers.{layer}.post_attention_layernorm'],
@@ -25,28 +34,31 @@ export const llama: GgufArchitecture = {
     ['blk.{layer}.ffn_down', 'model.layers.{layer}.mlp.down_proj'],
   ],
   configTensors: ['rope_freqs.weight'],
-  async config(file) {
-    const sizes = decoderSizes(file, 'llama')
-    checkWholeHeadsRotate(file, 'llama', sizes.head_dim)
-    const theta = ropeTheta(file, 'llama')
-    const attentionBias = file.tensors.has('blk.0.attn_q.bias')
-    if (attentionBias !== file.tensors.has('blk.0.attn_output.bias')) {
-      throw new UnsupportedModelError(
-        `${file.path}: has biases on only some of q, k, v and o, expected all or none of them; use the model's Hugging Face checkpoint`,
-      )
-    }
-    return {
-      architectures: ['LlamaForCausalLM'],
-      model_type: 'llama',
-      vocab_size: vocabularySize(file),
-      ...sizes,
-      hidden_act: 'silu',
-      rms_norm_eps: requiredNumber(file, 'llama.attention.layer_norm_rms_epsilon'),
-      rope_theta: theta,
-      rope_scaling: await ropeScalingOf(file, 'llama', theta, sizes.head_dim),
-      attention_bias: attentionBias,
-      mlp_bias: file.tensors.has('blk.0.ffn_up.bias'),
-      ...decoderEnds(file),
-    }
-  },
+  config: async (file) => llamaConfig(file, 'llama', decoderSizes(file, 'llama')),
+}
+
+/** config.json of a model that computes as Llama does, with its metadata under the prefix `arch`. */
+export async function llamaConfig(file: GgufFile, arch: string, sizes: DecoderSizes): Promise<ModelConfig> {
+  checkWholeHeadsRotate(file, arch, sizes.head_dim)
+  const theta = ropeTheta(file, arch)
+  const has = (end: string) => [...file.tensors.keys()].some((name) => name.endsWith(end))
+  const attentionBias = has('.attn_q.bias')
+  if (attentionBias !== has('.attn_output.bias')) {
+    throw new UnsupportedModelError(
+      `${file.path}: has biases on only some of q, k, v and o, expected all or none of them; use the model's Hugging Face checkpoint`,
+    )
+  }
+  return {
+    architectures: ['LlamaForCausalLM'],
+    model_type: 'llama',
+    vocab_size: vocabularySize(file),
+    ...sizes,
+    hidden_act: 'silu',
+    rms_norm_eps: requiredNumber(file, `${arch}.attention.layer_norm_rms_epsilon`),
+    rope_theta: theta,
+    rope_scaling: await ropeScalingOf(file, arch, theta, sizes.head_dim),
+    attention_bias: attentionBias,
+    mlp_bias: has('.ffn_up.bias'),
+    ...decoderEnds(file),
+  }
 }
