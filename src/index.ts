@@ -15,6 +15,7 @@ export { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOption
 export { mergekitYaml } from './export/mergekit.ts'
 export { exportNemotron, type NemotronExportOptions } from './export/nemotron.ts'
 export { exportOnnx, type OnnxExport, type OnnxExportOptions } from './export/onnx.ts'
+export { type Pushed, type PushOptions, type PushProgress, pushExport } from './export/push.ts'
 export { type AngularOptions, angular } from './methods/angular.ts'
 export { type BlockPrunerOptions, blockPruner } from './methods/blockPruner.ts'
 export { type DropTailOptions, dropTail } from './methods/dropTail.ts'

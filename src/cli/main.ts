@@ -7,6 +7,7 @@ import { evaluateCommand } from './commands/evaluate.ts'
 import { inspectCommand } from './commands/inspect.ts'
 import { methodsCommand } from './commands/methods.ts'
 import { pruneCommand } from './commands/prune.ts'
+import { pushCommand } from './commands/push.ts'
 import { verifyCommand } from './commands/verify.ts'
 import { interruption } from './interruption.ts'
 
@@ -17,7 +18,15 @@ const program = new Command('blockpruner')
   .configureHelp({ sortSubcommands: false })
   .showHelpAfterError('(add --help for the options)')
 
-for (const command of [pruneCommand, evaluateCommand, applyCommand, verifyCommand, inspectCommand, methodsCommand]) {
+for (const command of [
+  pruneCommand,
+  evaluateCommand,
+  applyCommand,
+  verifyCommand,
+  pushCommand,
+  inspectCommand,
+  methodsCommand,
+]) {
   program.addCommand(command(interruption).copyInheritedSettings(program))
 }
 

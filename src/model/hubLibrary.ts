@@ -18,9 +18,12 @@ export interface HubEntry {
   readonly lfs?: { readonly oid: string }
 }
 
-/** An answer of the hub that is no success. */
+/** An answer of the hub, or of the store it keeps large files in, that is no success. */
 export interface HubApiError extends Error {
   readonly statusCode: number
+  readonly url: string
+  /** The body of the answer. */
+  readonly data?: { readonly error?: unknown; readonly message?: unknown }
 }
 
 interface Access {
@@ -32,7 +35,10 @@ interface Access {
 /** The part of @huggingface/hub that is used here. */
 interface HubLibrary {
   getHFHubCachePath(): string
-  modelInfo(options: Access & RevisionOf): Promise<{ readonly sha?: string }>
+  modelInfo(options: Access & Partial<RevisionOf> & { readonly name: string }): Promise<{
+    readonly sha?: string
+    readonly private: boolean
+  }>
   datasetInfo(options: Access & RevisionOf): Promise<{ readonly sha?: string }>
   /** Does not encode the revision. */
   listFiles(
@@ -42,6 +48,27 @@ interface HubLibrary {
   downloadFile(
     options: Access & { readonly repo: Repository; readonly revision: string; readonly path: string },
   ): Promise<InstanceType<typeof Blob> | null>
+  /** Throws a `HubApiError` of 409 where there is one of this name. */
+  createRepo(
+    options: Access & { readonly repo: Repository; readonly visibility?: 'private' },
+  ): Promise<{ readonly repoUrl: string }>
+  /** Throws a `HubApiError` of 409 where there is one of this name. */
+  createBranch(options: Access & { readonly repo: Repository; readonly branch: string }): Promise<void>
+  /** Hashes large files, sends those that are not there yet and commits all at once. */
+  commit(
+    options: Access & {
+      readonly repo: Repository
+      readonly branch: string
+      readonly title: string
+      readonly operations: readonly {
+        readonly operation: 'addOrUpdate'
+        readonly path: string
+        readonly content: URL
+      }[]
+      readonly useXet: boolean
+      readonly abortSignal?: AbortSignal
+    },
+  ): Promise<{ readonly commit: { readonly oid: string; readonly url: string } }>
   readonly HubApiError: new (url: string, statusCode: number) => HubApiError
 }
 
