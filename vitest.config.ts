@@ -3,7 +3,9 @@ import { defineConfig } from 'vitest/config'
 const results = process.env['CI_RESULTS']
 
 const heavy = { testTimeout: 1_200_000, hookTimeout: 1_200_000, fileParallelism: false }
-const realWeights = ['blockPruner', 'killedRun', 'shortenedLlama'].map((name) => `test/models/${name}.test.ts`)
+const realWeights = ['blockPruner', 'killedExport', 'killedRun', 'shortenedLlama'].map(
+  (name) => `test/models/${name}.test.ts`,
+)
 
 // worker threads load dist/, so `npm test` builds first
 export default defineConfig({
