@@ -9,6 +9,8 @@ export {
   ToolkitError,
   UnsupportedModelError,
 } from './errors.ts'
+export type { Comparison, HiddenStateReport, LossReport, PredictionTask } from './evaluate/compare.ts'
+export type { EmbeddingReport } from './evaluate/embeddings.ts'
 export { measurePerplexity, type PerplexityReport } from './evaluate/perplexity.ts'
 export { exportGguf, type GgufExport, type GgufExportOptions } from './export/gguf.ts'
 export { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOptions } from './export/huggingface.ts'
@@ -36,6 +38,8 @@ export { applyPlan } from './model/applyPlan.ts'
 export { type LoadOptions, loadModel } from './model/load.ts'
 export type { Model } from './model/model.ts'
 export { emptyPlan, remainingBlocks, removedParameters, withoutBlock } from './model/plan.ts'
+export { type Task, type TaskLoss, taskLosses } from './model/task.ts'
+export { hiddenDistanceObjective } from './objectives/hiddenDistance.ts'
 export { distanceObjective } from './objectives/outputDistance.ts'
 export { type PerplexityOptions, perplexityObjective } from './objectives/perplexity.ts'
 export { type ApplyRequest, applyPlanFile } from './run/applyPlanFile.ts'
@@ -43,9 +47,9 @@ export type { Budget } from './run/budget.ts'
 export { type RowsRequest, readRows } from './run/calibrate.ts'
 export { type EvaluateRequest, type EvaluateResult, evaluateModel } from './run/evaluateModel.ts'
 export type { ExportedFormats, Format, OtherExport } from './run/exportFormats.ts'
+export type { OutputNorms } from './run/outputNorms.ts'
 export { type PlanFile, type PlanStep, readPlanFile } from './run/planFile.ts'
 export {
-  type Comparison,
   type PruneModelRequest,
   type PruneModelResult,
   type PruneProgress,
@@ -66,6 +70,7 @@ export type {
   BlockKind,
   ChannelStatistics,
   Engine,
+  HiddenDistanceOptions,
   ModelConfig,
   Objective,
   OutputDistance,

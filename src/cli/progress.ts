@@ -1,4 +1,5 @@
 import { createLogUpdate } from 'log-update'
+import { shownLoss, type Task, taskLosses } from '../model/task.ts'
 import type { PruneProgress } from '../run/pruneModel.ts'
 
 /** Shows how far a run is: a nested bar on a terminal, plain lines in a log, or nothing. Always on stderr. */
@@ -15,6 +16,7 @@ export function startProgress(mode: ProgressMode): ProgressDisplay {
 }
 
 function lines(): ProgressDisplay {
+  const lineOf = describer()
   return {
     report(progress) {
       const line = lineOf(progress)
@@ -25,28 +27,35 @@ function lines(): ProgressDisplay {
 }
 
 /** One line for what a log should keep; undefined for single evaluations. */
-function lineOf(progress: PruneProgress): string | undefined {
-  switch (progress.type) {
-    case 'loaded': {
-      const { model, rows } = progress
-      const text = `${rows.rows} rows of ${rows.rowLength} tokens from ${rows.description.source}`
-      return `${model.id}: ${model.blocks.length} blocks, ${model.parameters} parameters; ${text}`
+function describer(): (progress: PruneProgress) => string | undefined {
+  let task: Task = 'nextToken'
+  const loss = (value: number) => `${taskLosses[task].name} ${shownLoss(task, value)}`
+  return (progress) => {
+    switch (progress.type) {
+      case 'loaded': {
+        const { model, rows } = progress
+        task = progress.task
+        const { source, prediction } = rows.description
+        const text = `${rows.rows} rows of ${rows.rowLength} tokens from ${source}`
+        const predicted = prediction === undefined ? '' : `, ${prediction}`
+        return `${model.id}: ${model.blocks.length} blocks, ${model.parameters} parameters; ${text}${predicted}`
+      }
+      case 'resumed':
+        return `resuming: ${progress.evaluations} evaluations are in the journal`
+      case 'dense':
+        return `dense: ${loss(progress.loss)}`
+      case 'step': {
+        const { removed, ratio } = progress.step
+        const what = removed.length === 0 ? 'units inside blocks' : removed.join(' ')
+        return `step ${progress.number}: removed ${what}, ${loss(progress.step.loss)}, ${(ratio * 100).toFixed(1)} % of the parameters`
+      }
+      case 'warning':
+        return `warning: ${progress.message}`
+      case 'consumer':
+        return progress.line
+      default:
+        return undefined
     }
-    case 'resumed':
-      return `resuming: ${progress.evaluations} evaluations are in the journal`
-    case 'dense':
-      return `dense: perplexity ${Math.exp(progress.loss).toFixed(3)}`
-    case 'step': {
-      const { removed, perplexity, ratio } = progress.step
-      const what = removed.length === 0 ? 'units inside blocks' : removed.join(' ')
-      return `step ${progress.number}: removed ${what}, perplexity ${perplexity.toFixed(3)}, ${(ratio * 100).toFixed(1)} % of the parameters`
-    }
-    case 'warning':
-      return `warning: ${progress.message}`
-    case 'consumer':
-      return progress.line
-    default:
-      return undefined
   }
 }
 
@@ -54,7 +63,7 @@ const redrawMs = 100
 
 function bar(): ProgressDisplay {
   const update = createLogUpdate(process.stderr)
-  const estimate = estimator()
+  const [estimate, lineOf] = [estimator(), describer()]
   let drawn = 0
   return {
     report(progress) {

@@ -70,7 +70,7 @@ export function packRows(source: Texts, tokenizer: Tokenizer, options: PackOptio
   const rows = Math.min(filled, options.rows ?? filled)
   if (rows === 0 || rows < (options.rows ?? 1)) {
     throw new CalibrationError(
-      `${source.name}: ${texts.length} text${texts.length === 1 ? '' : 's'} give ${stream.length} tokens, ${filled} row${filled === 1 ? '' : 's'} of ${rowLength}, expected ${options.rows ?? 'at least 1'}; ask for fewer or shorter rows, or give more text`,
+      `${source.name}: ${texts.length} ${texts.length === 1 ? 'text gives' : 'texts give'} ${stream.length} tokens, ${filled} row${filled === 1 ? '' : 's'} of ${rowLength}, expected ${options.rows ?? 'at least 1'}; ask for fewer or shorter rows, or give more text`,
     )
   }
   const ids = bosEveryRow ? withBos(stream, rows, rowLength, bosTokenId as number) : stream.slice(0, rows * rowLength)

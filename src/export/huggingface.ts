@@ -9,6 +9,7 @@ import { type CustomLayer, customConfig } from '../model/customConfig.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { remoteFamilies, remoteFamilyOf, remoteModule } from '../model/remoteFamilies.ts'
+import { tasksOf } from '../model/task.ts'
 import type {
   Block,
   BlockKind,
@@ -21,7 +22,7 @@ import type {
 } from '../types.ts'
 import { configText } from './configText.ts'
 import { type ExportForm, type Layout, layoutOf, type NewLayer } from './layout.ts'
-import { type MeasuredPerplexity, modelCard } from './modelCard.ts'
+import { type MeasuredLoss, modelCard } from './modelCard.ts'
 import { remoteCode } from './remoteCode.ts'
 import { stockConfig } from './stockConfig.ts'
 import { type UniformWidths, uniformWidths, widthsOf } from './widths.ts'
@@ -33,8 +34,8 @@ export interface HuggingFaceExportOptions {
   readonly license?: string
   /** How the blocks were chosen, one line for the card. */
   readonly method?: string
-  /** Perplexities for the card; the export measures nothing itself. */
-  readonly measured?: MeasuredPerplexity
+  /** Losses for the card; the export measures nothing itself. */
+  readonly measured?: MeasuredLoss
   /** Bytes of tensor data in one file; default 5·10⁹. */
   readonly maxShardBytes?: number
   /** Replace a folder that has files in it; without it such a folder is refused. */
@@ -74,6 +75,7 @@ export async function exportHuggingFace(
   const units = new Map(pruned.blocks.map((block) => [block.id, block.units]))
   const card = modelCard({
     modelId: model.id,
+    task: tasksOf(model)[0]!,
     baseModel: options.baseModel,
     license: options.license,
     method: options.method,

@@ -1,15 +1,20 @@
 import { basename } from 'node:path'
+import { shownLoss, type Task, taskLosses } from '../model/task.ts'
 import type { Block } from '../types.ts'
 import type { ExportForm } from './layout.ts'
 
-/** Perplexity before and after, with what made the numbers. */
-export interface MeasuredPerplexity {
+/** A loss before and after, with what made the numbers. */
+export interface MeasuredLoss {
+  /** What the model was scored by; of next tokens the card shows perplexities. */
+  readonly task: Task
   /** Data set and split: `wikitext2:test`. */
   readonly dataset: string
   readonly tokens: number
   readonly rowLength: number
   /** Every row begins with the beginning-of-sequence token. */
   readonly startsWithBos: boolean
+  /** What the rows predict, where it is not the next token: `9 masked tokens a row`. */
+  readonly prediction?: string | undefined
   readonly dense: number
   readonly pruned: number
 }
@@ -17,6 +22,8 @@ export interface MeasuredPerplexity {
 export interface ModelCard {
   /** What the model was opened as; only its last part is shown. */
   readonly modelId: string
+  /** What the head of the model predicts: names the class that loads it. */
+  readonly task: Task
   /** Hub id of the dense model. */
   readonly baseModel?: string | undefined
   /** Licence identifier of the hub: `apache-2.0`. */
@@ -29,7 +36,7 @@ export interface ModelCard {
   readonly removed: readonly Block[]
   /** Units gone from the blocks that stay. */
   readonly narrowed: readonly { readonly block: Block; readonly removedUnits: number }[]
-  readonly measured?: MeasuredPerplexity | undefined
+  readonly measured?: MeasuredLoss | undefined
 }
 
 /** README.md of an export: what was removed, what it cost, how to load it. The numbers are the caller's. */
@@ -54,7 +61,7 @@ export function modelCard(card: ModelCard): string {
     '',
     '## Loading',
     '',
-    ...loading(card.form),
+    ...loading(card),
     '',
   ].join('\n')
 }
@@ -72,18 +79,25 @@ function frontMatter({ baseModel, license, form }: ModelCard): string {
   return ['---', ...lines, '---', ''].join('\n')
 }
 
-function measuredRow(measured: MeasuredPerplexity | undefined): string[] {
+function measuredRow(measured: MeasuredLoss | undefined): string[] {
   if (measured === undefined) return []
-  return [`| perplexity, ${cell(measured.dataset)} | ${measured.dense.toFixed(3)} | ${measured.pruned.toFixed(3)} |`]
+  const { task, dataset, dense, pruned } = measured
+  return [`| ${taskLosses[task].name}, ${cell(dataset)} | ${shownLoss(task, dense)} | ${shownLoss(task, pruned)} |`]
 }
 
-function measuredNote(measured: MeasuredPerplexity | undefined): string[] {
-  if (measured === undefined) return ['Its perplexity was not measured for this card.', '']
-  const bos = measured.startsWithBos ? 'each beginning with the BOS token' : 'without a BOS token'
-  return [
-    `Perplexity is per token, over ${grouped(measured.tokens)} tokens in rows of ${grouped(measured.rowLength)}, ${bos}.`,
-    '',
-  ]
+function measuredNote(measured: MeasuredLoss | undefined): string[] {
+  if (measured === undefined) return ['What this cost was not measured for this card.', '']
+  const { task, tokens, rowLength, startsWithBos, prediction } = measured
+  const over = `over ${grouped(tokens)} tokens in rows of ${grouped(rowLength)}`
+  if (task === 'nextToken') {
+    const bos = startsWithBos ? 'each beginning with the BOS token' : 'without a BOS token'
+    return [`Perplexity is per token, ${over}, ${bos}.`, '']
+  }
+  if (task === 'hiddenStates') {
+    return [`The distance is 1 - cosine of the final hidden states to the dense model's, the mean ${over}.`, '']
+  }
+  const { name, unit } = taskLosses[task]
+  return [`The ${name} is in ${unit}, ${over}${prediction === undefined ? '' : `: ${prediction}`}.`, '']
 }
 
 function removedTable({ removed, narrowed }: ModelCard): string[] {
@@ -107,7 +121,18 @@ function removedTable({ removed, narrowed }: ModelCard): string[] {
   ]
 }
 
-function loading(form: ExportForm): string[] {
+/** The class of transformers that loads a model with the head of a task. */
+const autoClasses: Readonly<Record<Task, string>> = {
+  nextToken: 'AutoModelForCausalLM',
+  maskedToken: 'AutoModelForMaskedLM',
+  rowClass: 'AutoModelForSequenceClassification',
+  spanCorruption: 'AutoModelForSeq2SeqLM',
+  pairs: 'AutoModelForSeq2SeqLM',
+  hiddenStates: 'AutoModel',
+}
+
+function loading({ form, task }: ModelCard): string[] {
+  const loader = autoClasses[task]
   const remote = form === 'custom'
   const reason: Record<ExportForm, string> = {
     whole: 'A stock checkpoint with fewer layers: any software that loads the dense model loads this one.',
@@ -120,9 +145,9 @@ function loading(form: ExportForm): string[] {
     reason[form],
     '',
     '```python',
-    'from transformers import AutoModelForCausalLM, AutoTokenizer',
+    `from transformers import ${loader}, AutoTokenizer`,
     '',
-    `model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto"${remote ? ', trust_remote_code=True' : ''})`,
+    `model = ${loader}.from_pretrained("path/to/this/folder", dtype="auto"${remote ? ', trust_remote_code=True' : ''})`,
     'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
     '```',
   ]

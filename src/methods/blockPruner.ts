@@ -1,10 +1,11 @@
+import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, remainingBlocks, withoutBlock } from '../model/plan.ts'
 import type { BlockKind, Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
 import { best, lowest } from './lowest.ts'
 
 export interface BlockPrunerOptions {
-  /** Kinds of blocks that may go; default attention and mlp. */
+  /** Kinds of blocks that may go; default all that the model has. */
   readonly kinds?: readonly BlockKind[] | undefined
   readonly signal?: StopSignal | undefined
 }
@@ -21,7 +22,7 @@ export interface BlockPrunerOptions {
 export async function* blockPruner(
   model: Model,
   objective: Objective,
-  { kinds = ['attention', 'mlp'], signal }: BlockPrunerOptions = {},
+  { kinds = kindsOf(model), signal }: BlockPrunerOptions = {},
 ): AsyncGenerator<PruningStep, void> {
   let plan: PruningPlan = emptyPlan
   for (;;) {

@@ -1,3 +1,4 @@
+import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, remainingBlocks, withoutBlock } from '../model/plan.ts'
 import type { Block, BlockKind, Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
@@ -5,7 +6,7 @@ import { best, lowest } from './lowest.ts'
 import { finite } from './removeInOrder.ts'
 
 export interface FinerCutOptions {
-  /** Kinds of blocks that may go; default attention and mlp. */
+  /** Kinds of blocks that may go; default all that the model has. */
   readonly kinds?: readonly BlockKind[] | undefined
   /** Which of equal distances wins: `forward`, as in BlockPruner, or `names`, the order of module names sorted as text. */
   readonly order?: 'forward' | 'names' | undefined
@@ -28,7 +29,7 @@ export async function* finerCut(
   model: Model,
   objective: Objective,
   distance: Objective,
-  { kinds = ['attention', 'mlp'], order = 'forward', freeze, signal }: FinerCutOptions = {},
+  { kinds = kindsOf(model), order = 'forward', freeze, signal }: FinerCutOptions = {},
 ): AsyncGenerator<PruningStep, void> {
   const all = remainingBlocks(model, emptyPlan, kinds)
   const isFrozen = ({ layer }: Block) => freeze !== undefined && layer <= Math.floor((all.length * freeze) / 2)

@@ -1,3 +1,4 @@
+import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
 import type { BlockKind, Objective, PruningStep, StopSignal } from '../types.ts'
 import { removeInOrder } from './removeInOrder.ts'
@@ -6,7 +7,7 @@ import { weightSums } from './weightSums.ts'
 
 export interface MagnitudeOptions {
   readonly unit?: Unit | undefined
-  /** Kinds of blocks that may go, where blocks do; default attention and mlp. */
+  /** Kinds of blocks that may go, where blocks do; default all that the model has. */
   readonly kinds?: readonly BlockKind[] | undefined
   /** Σ|w|, or its mean, which does not put small blocks before large ones; default mean. */
   readonly reduction?: 'sum' | 'mean' | undefined
@@ -17,7 +18,7 @@ export interface MagnitudeOptions {
 export async function* magnitude(
   model: Model,
   objective: Objective,
-  { unit = 'block', kinds = ['attention', 'mlp'], reduction = 'mean', signal }: MagnitudeOptions = {},
+  { unit = 'block', kinds = kindsOf(model), reduction = 'mean', signal }: MagnitudeOptions = {},
 ): AsyncGenerator<PruningStep, void> {
   const groups = unitsOf(model, unit, kinds)
   const sums = await weightSums(model, groups)

@@ -1,3 +1,4 @@
+import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
 import { Random } from '../tensor/random.ts'
 import type { BlockKind, Objective, PruningStep, StopSignal } from '../types.ts'
@@ -6,7 +7,7 @@ import { type Unit, unitsOf } from './units.ts'
 
 export interface RandomRemovalOptions {
   readonly unit?: Unit | undefined
-  /** Kinds of blocks that may go, where blocks do; default attention and mlp. */
+  /** Kinds of blocks that may go, where blocks do; default all that the model has. */
   readonly kinds?: readonly BlockKind[] | undefined
   readonly seed: number
   readonly signal?: StopSignal | undefined
@@ -16,7 +17,7 @@ export interface RandomRemovalOptions {
 export async function* randomRemoval(
   model: Model,
   objective: Objective,
-  { unit = 'block', kinds = ['attention', 'mlp'], seed, signal }: RandomRemovalOptions,
+  { unit = 'block', kinds = kindsOf(model), seed, signal }: RandomRemovalOptions,
 ): AsyncGenerator<PruningStep, void> {
   const shuffled = new Random(seed).shuffle(unitsOf(model, unit, kinds))
   yield* removeInOrder(

@@ -1,3 +1,4 @@
+import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
 import type { BlockKind, Engine, Objective, PruningStep, StopSignal, TokenRows } from '../types.ts'
 import { removeInOrder } from './removeInOrder.ts'
@@ -22,7 +23,7 @@ export async function* shortGpt(
   objective: Objective,
   engine: Pick<Engine, 'similarities'>,
   rows: TokenRows,
-  { unit = 'layer', kinds = ['attention', 'mlp'], signal }: ShortGptOptions = {},
+  { unit = 'layer', kinds = kindsOf(model), signal }: ShortGptOptions = {},
 ): AsyncGenerator<PruningStep, void> {
   const groups = unitsOf(model, unit, kinds)
   const spans = groups.map((blocks) => [blocks[0]!, blocks.at(-1)!] as const)

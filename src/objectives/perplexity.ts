@@ -1,4 +1,4 @@
-import type { Engine, LossArithmetic, RowObjective, TokenRows } from '../types.ts'
+import type { Engine, LossArithmetic, Objective, RowObjective, TokenRows } from '../types.ts'
 import { rowRanges } from './rowRanges.ts'
 
 export interface PerplexityOptions {
@@ -54,6 +54,11 @@ export function perplexityObjective(
       )
     },
   }
+}
+
+/** The perplexity beside a loss in nats per token; nothing beside a loss that counts something else. */
+export function perplexityBeside(loss: number, { unit }: Objective): { readonly perplexity?: number } {
+  return unit === 'nats per token' ? { perplexity: Math.exp(loss) } : {}
 }
 
 /**

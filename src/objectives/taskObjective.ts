@@ -1,4 +1,4 @@
-import type { Task } from '../model/task.ts'
+import { type Task, taskLosses } from '../model/task.ts'
 import type { Engine, LossArithmetic, RowObjective, TokenRows } from '../types.ts'
 import { hiddenDistanceObjective } from './hiddenDistance.ts'
 import { perplexityObjective } from './perplexity.ts'
@@ -9,7 +9,7 @@ export interface TaskObjectiveOptions {
   readonly arithmetic?: LossArithmetic | undefined
 }
 
-/** The loss of a task on rows that were prepared for it (`data/prepareRows.ts`). */
+/** The loss of a task on rows that were prepared for it (`data/taskRows.ts`). */
 export function taskObjective(
   task: Task,
   engine: Engine,
@@ -21,11 +21,9 @@ export function taskObjective(
 
 const objectives: Record<Task, (engine: Engine, rows: TokenRows, options: TaskObjectiveOptions) => RowObjective> = {
   nextToken: (engine, rows, options) => perplexityObjective(engine, rows, options),
-  maskedToken: (engine, rows) =>
-    perplexityObjective(engine, rows, { measure: 'masked-lm', unit: 'nats per masked token' }),
-  rowClass: (engine, rows) => perplexityObjective(engine, rows, { measure: 'classification', unit: 'nats per row' }),
-  spanCorruption: (engine, rows) =>
-    perplexityObjective(engine, rows, { measure: 'span-corruption', unit: 'nats per target token' }),
-  pairs: (engine, rows) => perplexityObjective(engine, rows, { measure: 'pairs', unit: 'nats per target token' }),
+  maskedToken: (engine, rows) => perplexityObjective(engine, rows, taskLosses.maskedToken),
+  rowClass: (engine, rows) => perplexityObjective(engine, rows, taskLosses.rowClass),
+  spanCorruption: (engine, rows) => perplexityObjective(engine, rows, taskLosses.spanCorruption),
+  pairs: (engine, rows) => perplexityObjective(engine, rows, taskLosses.pairs),
   hiddenStates: (engine, rows) => hiddenDistanceObjective(engine, rows),
 }

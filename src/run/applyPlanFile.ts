@@ -6,7 +6,7 @@ import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { checkPlan } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
-import type { BlockId, Engine, Objective, PruningPlan, StopSignal, TokenRows } from '../types.ts'
+import type { BlockId, Engine, PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import {
   describeFormat,
   type ExportedFormats,
@@ -17,6 +17,7 @@ import {
 } from './exportFormats.ts'
 import type { OtherFormatOptions } from './otherFormats.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
+import { stateSizeObjective } from './stateSize.ts'
 
 export interface ApplyRequest {
   readonly model: string
@@ -53,7 +54,7 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
     checkPlan(model, plan)
     for (const format of formats) describeFormat(format, model, plan)
     const rows = fixedRows(model)
-    const objective = (of: Engine) => hiddenSize(of, rows)
+    const objective = (of: Engine) => stateSizeObjective(of, rows)
     const [expectedLoss = Number.NaN] = await objective(engine).evaluate([plan], signal)
     const expected = request.verify === false ? undefined : await expectedPredictions(model, engine, plan, rows)
     // the dense weights make room for the export's
@@ -107,13 +108,4 @@ function fixedRows({ architecture, sizes }: Model): TokenRows {
   const make = () => Int32Array.from({ length: rows * rowLength }, () => random.below(sizes['V']!))
   const decoder = architecture.family === 'encoderDecoder' ? { decoder: { ids: make(), rows, rowLength } } : {}
   return { ids: make(), rows, rowLength, ...decoder }
-}
-
-/** The mean absolute value of the final hidden states: a number that any difference between two models moves. */
-function hiddenSize(engine: Engine, rows: TokenRows): Objective {
-  const sizeOf = async (plan: PruningPlan) => {
-    const states = await engine.hiddenStates(rows, plan)
-    return states.reduce((total, value) => total + Math.abs(value), 0) / states.length
-  }
-  return { unit: 'mean absolute hidden state', evaluate: (plans) => Promise.all(plans.map(sizeOf)) }
 }

@@ -1,10 +1,12 @@
 import { type PackedRows, packRows, readTokens } from '../data/calibration.ts'
+import { sentenceRows } from '../data/sentenceRows.ts'
 import { taskRows } from '../data/taskRows.ts'
 import { readTexts } from '../data/textSource.ts'
 import { loadTokenizer } from '../data/tokenizer.ts'
 import { CalibrationError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import { type Task, tasksOf } from '../model/task.ts'
+import type { TokenRows } from '../types.ts'
 
 /** Where rows of tokens come from and how many. */
 export interface RowsRequest {
@@ -54,6 +56,23 @@ export async function readRows(model: Model, request: RowsRequest): Promise<Pack
     ...size,
     ...(texts !== undefined && { draw: { texts, seed } }),
     ...(request.bosEveryRow !== undefined && { bosEveryRow: request.bosEveryRow }),
+  })
+}
+
+/** Sentences that embeddings are compared on, whatever the number of rows asked for. */
+const comparedSentences = 300
+
+/** Sentences of the text that `request` names, where `model` is an encoder scored by its hidden states. */
+export async function readSentences(model: Model, request: RowsRequest): Promise<TokenRows[] | undefined> {
+  if (model.architecture.family !== 'encoder' || taskOf(model, request.task) !== 'hiddenStates') return undefined
+  const source = await readTexts(request.dataset, request.column === undefined ? {} : { column: request.column })
+  const tokenizer = await loadTokenizer(model.assets, model.sizes['V']!)
+  const pad = model.config['pad_token_id']
+  return sentenceRows(source, tokenizer, {
+    sentences: comparedSentences,
+    // attention does not see it: any token will do
+    padTokenId: typeof pad === 'number' && pad >= 0 ? pad : 0,
+    rowLength: request.seqlen,
   })
 }
 

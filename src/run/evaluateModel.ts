@@ -1,12 +1,13 @@
 import type { PackedRows } from '../data/calibration.ts'
 import { sharedPassage } from '../data/overlap.ts'
 import { openEngine } from '../engine/engine.ts'
-import { measurePerplexity, type PerplexityReport } from '../evaluate/perplexity.ts'
+import { PlanError } from '../errors.ts'
+import { type Comparison, compare } from '../evaluate/compare.ts'
 import { loadModel } from '../model/load.ts'
-import { checkPlan, emptyPlan, removedParameters } from '../model/plan.ts'
+import { checkPlan, removedParameters } from '../model/plan.ts'
 import type { StopSignal } from '../types.ts'
 import { checkSameModel, planOfSteps } from './applyPlanFile.ts'
-import { type RowsRequest, readRows } from './calibrate.ts'
+import { type RowsRequest, readRows, readSentences, taskOf } from './calibrate.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
 
 export interface EvaluateRequest {
@@ -21,21 +22,26 @@ export interface EvaluateRequest {
   readonly signal?: StopSignal | undefined
 }
 
-export interface EvaluateResult {
+/** Dense and pruned model on a text, by what the model is scored by. */
+export type EvaluateResult = Comparison & {
   readonly source: string
   readonly bos: 'none' | 'first' | 'every-row'
+  /** What the rows predict, where it is not the next token. */
+  readonly prediction?: string | undefined
   /**
    * False when the text shares passages with the plan's calibration text; undefined without a plan, or when that text was too short or
    * too repetitive to tell.
    */
   readonly heldOut: boolean | undefined
-  readonly dense: PerplexityReport
-  readonly pruned: PerplexityReport | undefined
   readonly parameters: { readonly dense: number; readonly pruned: number | undefined }
 }
 
-/** Perplexities of a model, and of a plan's model beside it, on a text. */
+/**
+ * Measures a model, and a plan's model beside it, on a text: perplexities, the loss of what its head predicts, or, without a head,
+ * how far its hidden states and sentence embeddings moved. The last needs a plan; throws `PlanError` without one.
+ */
 export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateResult> {
+  const { signal } = request
   const file = request.plan === undefined ? undefined : await readPlanFile(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = openEngine(model, { threads: request.threads })
@@ -43,14 +49,21 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
     if (file !== undefined && !request.allowOtherModel) await checkSameModel(model, file, request.plan!)
     const plan = file && planOfSteps(file, request.steps)
     if (plan !== undefined) checkPlan(model, plan)
+    const task = taskOf(model, request.rows.task)
+    if (task === 'hiddenStates' && plan === undefined) {
+      throw new PlanError(
+        `${model.id}: is scored by how far its hidden states move from the dense model's, which needs a pruned model; give --plan`,
+      )
+    }
     const rows = await readRows(model, request.rows)
-    const measure = (of: typeof emptyPlan) => measurePerplexity(engine, rows, of, request.signal)
+    const sentences = await readSentences(model, request.rows)
+    const { source, bos, prediction } = rows.description
     return {
-      source: rows.description.source,
-      bos: rows.description.bos,
+      source,
+      bos,
+      ...(prediction !== undefined && { prediction }),
       heldOut: file && isHeldOut(file, rows),
-      dense: await measure(emptyPlan),
-      pruned: plan && (await measure(plan)),
+      ...(await compare(engine, rows, task, plan, { sentences, signal })),
       parameters: { dense: model.parameters, pruned: plan && model.parameters - removedParameters(model, plan) },
     }
   } finally {

@@ -6,18 +6,19 @@ import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import type { Engine, Objective, PruningPlan } from '../types.ts'
 
-/** Relative difference of two perplexities that different layouts of the same arithmetic may show. */
+/** Difference of two losses, which is the relative difference of their exponentials, that other layouts of the same arithmetic may show. */
 const tolerance = 1e-4
 
 export interface CheckedExport extends HuggingFaceExport {
-  /** Perplexity of the export as our own reader opens it again. */
-  readonly perplexity: number
-  readonly relativeDifference: number
+  /** What was measured of the export as our own reader opens it again. */
+  readonly loss: number
+  /** How far that is from the plan's. */
+  readonly difference: number
 }
 
 /**
- * Writes the model without what `plan` removes to `directory`, opens it again and measures it. Throws `OutputError` when the
- * exponential of its loss, its perplexity, is not that of `expectedLoss` within 1e-4.
+ * Writes the model without what `plan` removes to `directory`, opens it again and measures it. Throws `OutputError` when its
+ * loss is not `expectedLoss` within 1e-4.
  */
 export async function exportAndCheck(
   model: Model,
@@ -35,15 +36,16 @@ export async function exportAndCheck(
   const reopened = await openModel(directory, directory)
   const engine = openEngine(reopened, { threads: check.threads })
   try {
-    const [loss = Number.NaN] = await check.objective(engine).evaluate([emptyPlan], options.signal)
-    const relativeDifference = Math.abs(Math.exp(loss - check.expectedLoss) - 1)
-    if (!(relativeDifference <= tolerance)) {
+    const objective = check.objective(engine)
+    const [loss = Number.NaN] = await objective.evaluate([emptyPlan], options.signal)
+    const difference = Math.abs(loss - check.expectedLoss)
+    if (!(difference <= tolerance)) {
       throw new OutputError(
-        `${directory}: reopened, its perplexity is ${Math.exp(loss)}, expected the plan's ${Math.exp(check.expectedLoss)} within ` +
-          `${tolerance} relative; do not use this export, and report the model and the plan`,
+        `${directory}: reopened, its loss is ${loss} ${objective.unit}, expected the plan's ${check.expectedLoss} within ` +
+          `${tolerance}; do not use this export, and report the model and the plan`,
       )
     }
-    return { ...written, perplexity: Math.exp(loss), relativeDifference }
+    return { ...written, loss, difference }
   } finally {
     await engine.close()
     await reopened.weights.close()

@@ -1,9 +1,11 @@
+import { perplexityBeside } from '../objectives/perplexity.ts'
 import type { PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
 
 /** What a step is worth on rows that the search does not see. */
 export interface CheckedStep {
   readonly loss: number
-  readonly perplexity: number
+  /** exp(loss), where the loss is of the next token. */
+  readonly perplexity?: number | undefined
   /** Of the model with the runner-up removed instead. */
   readonly runnerUpLoss?: number | undefined
   /** The curves part here. */
@@ -24,7 +26,7 @@ export async function checkStep(check: RowObjective, step: PruningStep, signal?:
   const loss = check.combine(own!)
   return {
     loss,
-    perplexity: Math.exp(loss),
+    ...perplexityBeside(loss, check),
     ...(other && { runnerUpLoss: check.combine(other) }),
     ...(other && isClearlyWorse(own!, other) && { parted: true }),
   }

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
+import { type Task, taskNames } from '../model/task.ts'
 import type { BlockId, PruningPlan, Score } from '../types.ts'
 import type { CheckedStep } from './guard.ts'
 
@@ -30,6 +31,8 @@ export interface RunInputs {
     /** Hashes of windows of the text, by which an evaluation knows that it overlaps. */
     readonly fingerprints: readonly string[]
   }
+  /** What the model is scored by, where it is not the next token: what `loss` counts is listed in `taskLosses`. */
+  readonly task?: Task | undefined
   readonly seed: number
   readonly versions: Readonly<Record<string, string>>
 }
@@ -39,9 +42,10 @@ export interface PlanStep {
   readonly removed: readonly BlockId[]
   /** Blocks of earlier steps that this step put back. */
   readonly restored?: readonly BlockId[] | undefined
-  /** Of the model after this step, nats per token, mean of the rows' means. */
+  /** Of the model after this step, mean of the rows' means: nats per token, or what the task counts. */
   readonly loss: number
-  readonly perplexity: number
+  /** Of a model that predicts the next token: exp(loss). */
+  readonly perplexity?: number | undefined
   /** What the method chose by, where it is not `loss`: a distance, an influence; the runner-up's `loss` is of the same kind. */
   readonly score?: number | undefined
   readonly runnerUp?: Score | undefined
@@ -60,8 +64,8 @@ export interface PlanFile extends RunInputs {
   readonly version: 1
   readonly dense: {
     readonly loss: number
-    readonly perplexity: number
-    readonly check?: { readonly loss: number; readonly perplexity: number } | undefined
+    readonly perplexity?: number | undefined
+    readonly check?: { readonly loss: number; readonly perplexity?: number | undefined } | undefined
   }
   readonly steps: readonly PlanStep[]
   /** What people should know before they use the plan. */
@@ -102,6 +106,7 @@ const inputsSchema = z.object({
     prediction: z.string().optional(),
     fingerprints: z.array(z.string()),
   }),
+  task: z.enum(taskNames).optional(),
   seed: z.number().int(),
   versions: z.record(z.string(), z.string()),
 })
@@ -110,14 +115,14 @@ const stepSchema = z.object({
   removed: z.array(blockId),
   restored: z.array(blockId).optional(),
   loss: z.number(),
-  perplexity: z.number(),
+  perplexity: z.number().optional(),
   score: z.number().optional(),
   runnerUp: score.optional(),
   margin: z.number().optional(),
   check: z
     .object({
       loss: z.number(),
-      perplexity: z.number(),
+      perplexity: z.number().optional(),
       runnerUpLoss: z.number().optional(),
       parted: z.literal(true).optional(),
     })
@@ -130,8 +135,8 @@ const planFileSchema: z.ZodType<PlanFile> = inputsSchema.extend({
   version: z.literal(1),
   dense: z.object({
     loss: z.number(),
-    perplexity: z.number(),
-    check: z.object({ loss: z.number(), perplexity: z.number() }).optional(),
+    perplexity: z.number().optional(),
+    check: z.object({ loss: z.number(), perplexity: z.number().optional() }).optional(),
   }),
   steps: z.array(stepSchema),
   warnings: z.array(z.string()).optional(),

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { EngineError, OutputError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
+import { perplexityBeside } from '../objectives/perplexity.ts'
 import type { Engine, Objective, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
 import { type Budget, isReached } from './budget.ts'
 import { checkStep, partedMessage } from './guard.ts'
@@ -64,8 +65,9 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
       ...run.inputs,
       dense: {
         loss: dense,
-        perplexity: Math.exp(dense),
-        ...(denseCheck !== undefined && { check: { loss: denseCheck, perplexity: Math.exp(denseCheck) } }),
+        ...perplexityBeside(dense, objective),
+        ...(check !== undefined &&
+          denseCheck !== undefined && { check: { loss: denseCheck, ...perplexityBeside(denseCheck, check) } }),
       },
       steps,
       ...(warnings.length > 0 && { warnings: [...warnings] }),
@@ -80,7 +82,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
     for await (const step of run.method(objective, journaled)) {
       plan = step.plan
       const checked = check && (await checkStep(check, step, signal))
-      steps.push({ ...planStep(model, step), ...(checked && { check: checked }) })
+      steps.push({ ...planStep(model, objective, step), ...(checked && { check: checked }) })
       if (checked?.parted) {
         warnings.push(partedMessage(steps.length, step, checked))
         onProgress({ type: 'warning', message: warnings.at(-1)! })
@@ -108,13 +110,14 @@ async function denseLoss({ model, engine, rows, signal }: PruneRun, objective: O
   )
 }
 
-function planStep(model: Model, { plan, removed, restored, loss, score, runnerUp }: PruningStep): PlanStep {
+function planStep(model: Model, objective: Objective, step: PruningStep): PlanStep {
+  const { plan, removed, restored, loss, score, runnerUp } = step
   const gone = removedParameters(model, plan)
   return {
     removed: [...removed],
     ...(restored && { restored: [...restored] }),
     loss,
-    perplexity: Math.exp(loss),
+    ...perplexityBeside(loss, objective),
     ...(score !== undefined && { score }),
     ...(runnerUp && { runnerUp, margin: runnerUp.loss - (score ?? loss) }),
     parameters: model.parameters - gone,

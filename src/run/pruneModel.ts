@@ -2,13 +2,16 @@ import { join } from 'node:path'
 import type { PackedRows } from '../data/calibration.ts'
 import { openEngine } from '../engine/engine.ts'
 import { PlanError } from '../errors.ts'
-import { measurePerplexity, type PerplexityReport } from '../evaluate/perplexity.ts'
+import { type Comparison, compare } from '../evaluate/compare.ts'
+import type { MeasuredLoss } from '../export/modelCard.ts'
 import { methodOf, optionsOf } from '../methods/known.ts'
 import type { Method, MethodOptions } from '../methods/method.ts'
 import { contentHash } from '../model/contentHash.ts'
+import { kindsOf } from '../model/kinds.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
-import { emptyPlan, removedParameters } from '../model/plan.ts'
+import { removedParameters } from '../model/plan.ts'
+import type { Task } from '../model/task.ts'
 import { meanObjective } from '../objectives/meanObjective.ts'
 import { distanceObjective } from '../objectives/outputDistance.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
@@ -16,8 +19,8 @@ import { rowRanges } from '../objectives/rowRanges.ts'
 import { taskObjective } from '../objectives/taskObjective.ts'
 import { endsItself, searchPlans } from '../search/searchPlans.ts'
 import type {
-  BlockId,
   BlockKind,
+  Engine,
   LossArithmetic,
   PruningPlan,
   PruningStep,
@@ -26,7 +29,7 @@ import type {
   TokenRows,
 } from '../types.ts'
 import { type Budget, budgetFlag, checkBudget, isReached } from './budget.ts'
-import { type RowsRequest, readRows, taskOf } from './calibrate.ts'
+import { type RowsRequest, readRows, readSentences, taskOf } from './calibrate.ts'
 import {
   checkFormats,
   type ExportedFormats,
@@ -36,6 +39,7 @@ import {
   type Format,
 } from './exportFormats.ts'
 import type { OtherFormatOptions } from './otherFormats.ts'
+import { checkOutputNorms, engineWith, type OutputNorms, planWith } from './outputNorms.ts'
 import type { PlanFile, RunInputs } from './planFile.ts'
 import { type Progress, prune } from './prune.ts'
 import {
@@ -45,6 +49,7 @@ import {
   resolveSearch,
   type SearchRequest,
 } from './searchRequest.ts'
+import { stateSizeObjective } from './stateSize.ts'
 import { versions } from './versions.ts'
 
 export interface PruneModelRequest {
@@ -59,7 +64,10 @@ export interface PruneModelRequest {
   readonly methodOptions?: MethodOptions | undefined
   /** How BlockPruner's loop is searched and what it compares; default as published. */
   readonly searching?: SearchRequest | undefined
-  readonly kinds: readonly BlockKind[]
+  /** Kinds of blocks that may go; default all that the model has. */
+  readonly kinds?: readonly BlockKind[] | undefined
+  /** What becomes of the norm behind a removed branch, where there is one; default keep. */
+  readonly outputNorms?: OutputNorms | undefined
   readonly budget: Budget
   readonly calibration: RowsRequest
   /** A text to measure the dense and the pruned model on, for the card and the result. */
@@ -86,6 +94,7 @@ export type PruneProgress =
       readonly type: 'loaded'
       readonly model: Model
       readonly rows: PackedRows
+      readonly task: Task
       readonly budget: Budget
       /** Blocks that may go. */
       readonly candidates: number
@@ -97,44 +106,42 @@ export type PruneProgress =
 export interface PruneModelResult extends Partial<ExportedFormats> {
   readonly file: PlanFile
   readonly planPath: string
-  readonly evaluation?: Comparison | undefined
-}
-
-/** Dense and pruned model on the same text. */
-export interface Comparison {
-  readonly source: string
-  readonly dense: PerplexityReport
-  readonly pruned: PerplexityReport
+  /** Dense and pruned model on the evaluation text. */
+  readonly evaluation?: (Comparison & { readonly source: string }) | undefined
 }
 
 /** Reads a model and a text, prunes by the method asked for in a run directory, and writes and checks the smaller checkpoint. */
 export async function pruneModel(request: PruneModelRequest): Promise<PruneModelResult> {
-  const { output, kinds, budget, seed, threads, signal, onProgress } = request
+  const { output, budget, outputNorms = 'keep', seed, threads, signal, onProgress } = request
   const method = methodOf(request.method ?? 'blockpruner')
   const options = optionsOf(method, request.methodOptions)
-  const searching = resolveSearch(request.searching ?? {}, method.name, kinds)
+  const searching = resolveSearch(request.searching ?? {}, method.name, request.kinds)
   const model = await loadModel(request.model, { revision: request.revision })
-  const engine = openEngine(model, { threads })
+  const engine = engineWith(outputNorms, openEngine(model, { threads }))
   try {
+    checkOutputNorms(model, outputNorms)
+    const kinds = request.kinds ?? kindsOf(model)
+    const reached = (plan: PruningPlan) => isReached(model, planWith(outputNorms, plan), budget)
     const removable = method.removable(model, kinds, options)
     checkBudget(model, budget, kinds)
-    checkReach(model, budget, method, removable)
-    if (searching.layout === 'stock') checkStockLayout(model)
+    checkReach(model, budget, method, planWith(outputNorms, { blocks: removable, units: {} }))
+    if (searching.layout === 'stock') checkStockLayout(model, outputNorms)
     if (request.export !== false) {
       // where blocks of two kinds may go, whole layers may
-      const least = kinds.length === 1 ? removable.map((id) => ({ blocks: [id], units: {} })) : []
+      const least = kinds.length === 1 ? removable.map((id) => planWith(outputNorms, { blocks: [id], units: {} })) : []
       checkFormats(model, request.formats ?? ['huggingface'], least)
     }
+    const task = taskOf(model, request.calibration.task)
     const rows = await readRows(model, request.calibration)
     const part = rowRanges(rows)
     const seen = rows.rows - checkRowCount(searching, rows.rows)
     const searchRows = part([0, seen])
     const checkRows = seen < rows.rows ? part([seen, rows.rows]) : undefined
     const evaluationRows = request.evaluation && (await readRows(model, request.evaluation))
-    onProgress?.({ type: 'loaded', model, rows, budget, candidates: removable.length })
+    const sentences = request.evaluation && (await readSentences(model, request.evaluation))
+    onProgress?.({ type: 'loaded', model, rows, task, budget, candidates: removable.length })
     const ignored = ignoredTarget(model)
     const losses = { ignored, arithmetic: request.arithmetic }
-    const task = taskOf(model, request.calibration.task)
     const lossOn = (on: TokenRows) => taskObjective(task, engine, on, losses)
     const objective = lossOn(searchRows)
     const objectives: Record<ObjectiveName, (on: TokenRows) => RowObjective> = {
@@ -154,11 +161,13 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
       options: {
         kinds: [...kinds],
         ...budget,
+        ...(outputNorms === 'drop' && { outputNorms }),
         ...(request.arithmetic === 'released' && { arithmetic: 'released' }),
         ...options,
         ...searching.recorded,
       },
       calibration: rows.description,
+      ...(task !== 'nextToken' && { task }),
       seed,
       versions: versions(),
     }
@@ -176,11 +185,10 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
           const compared = comparing(searchRows)
           const sought = compared.measure === asked.measure ? asked : journaled(compared)
           const check = checkRows === undefined ? sought : journaled(named('check', comparing(checkRows)))
-          const reached = (plan: PruningPlan) => isReached(model, plan, budget)
           const steps = searchPlans(model, sought, check, { ...searching, kinds, seed, isReached: reached, signal })
-          return sought === asked ? steps : withLosses(steps, asked, signal)
+          return withNorms(outputNorms, sought === asked ? steps : withLosses(steps, asked, signal))
         }
-        return method.run(
+        const steps = method.run(
           {
             model,
             objective: asked,
@@ -190,11 +198,12 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
             rows: searchRows,
             kinds,
             seed,
-            reached: (plan) => isReached(model, plan, budget),
+            reached,
             signal,
           },
           options,
         )
+        return withNorms(outputNorms, steps)
       },
       endsItself: method.endsItself === true || endsItself(searching),
       signal,
@@ -202,11 +211,16 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     })
     const evaluation = evaluationRows && {
       source: evaluationRows.description.source,
-      dense: await measurePerplexity(engine, evaluationRows, emptyPlan, signal),
-      pruned: await measurePerplexity(engine, evaluationRows, file.plan, signal),
+      ...(await compare(engine, evaluationRows, task, file.plan, { sentences, signal })),
     }
     const result = { file, planPath: join(output, 'plan.json'), evaluation }
     if (request.export === false) return result
+    // hidden states have no loss of their own: what a reopened export is compared by is their size
+    const checked = (of: Engine) =>
+      task === 'hiddenStates' ? stateSizeObjective(of, searchRows) : taskObjective(task, of, searchRows, losses)
+    const lossOfPlan = file.steps.at(-1)?.loss ?? file.dense.loss
+    const [expectedLoss = Number.NaN] =
+      task === 'hiddenStates' ? await checked(engine).evaluate([file.plan], signal) : [lossOfPlan]
     const shown = firstTokens(searchRows, 2, 64)
     const expected = request.verify === false ? undefined : await expectedPredictions(model, engine, file.plan, shown)
     // the dense weights make room for the export's
@@ -216,15 +230,11 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
       pathOf: (format) => join(output, exportNames[format]),
       // what stands in a run directory under these names is its own
       replace: true,
-      check: {
-        threads,
-        objective: (reopened) => taskObjective(task, reopened, searchRows, losses),
-        expectedLoss: file.steps.at(-1)?.loss ?? file.dense.loss,
-      },
+      check: { threads, objective: checked, expectedLoss },
       expected,
       huggingFace: {
         method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
-        measured: measuredFor(rows, file, evaluationRows, evaluation),
+        measured: measuredFor(task, rows, file, evaluationRows, evaluation),
       },
       onConsumer: (line) => onProgress?.({ type: 'consumer', line }),
       onProgress: (writtenBytes, totalBytes) => onProgress?.({ type: 'exporting', writtenBytes, totalBytes }),
@@ -234,6 +244,14 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     await engine.close()
     await model.weights.close()
   }
+}
+
+/** Steps whose plans say what becomes of the norms behind the branches they remove. */
+async function* withNorms(
+  outputNorms: OutputNorms,
+  steps: AsyncGenerator<PruningStep, void>,
+): AsyncGenerator<PruningStep, void> {
+  for await (const step of steps) yield { ...step, plan: planWith(outputNorms, step.plan) }
 }
 
 /** The steps of a search that compared plans by something else, with the loss of each and what it was chosen by as its score. */
@@ -264,28 +282,44 @@ function named(prefix: string, objective: RowObjective): RowObjective {
   return { ...objective, measure: `${prefix} ${objective.measure}` }
 }
 
-/** Throws `PlanError` when `budget` cannot be reached by removing all that the method may remove. */
-function checkReach(model: Model, budget: Budget, { name }: Method, removable: readonly BlockId[]): void {
-  const most: PruningPlan = { blocks: removable, units: {} }
+/** Throws `PlanError` when `budget` is not reached by `most`, all that the method may remove. */
+function checkReach(model: Model, budget: Budget, { name }: Method, most: PruningPlan): void {
   if (isReached(model, most, budget)) return
   const share = removedParameters(model, most) / model.parameters
   throw new PlanError(
-    `${budgetFlag(budget)}: ${name} with these options can remove at most ${removable.length} of the ${model.blocks.length} blocks of ` +
+    `${budgetFlag(budget)}: ${name} with these options can remove at most ${most.blocks.length} of the ${model.blocks.length} blocks of ` +
       `${model.id}, ${share.toFixed(3)} of its parameters; ask for less, or take another method`,
   )
 }
 
 /** The card's numbers: on the evaluation text where there is one, else on the calibration text, which is named as such. */
-function measuredFor(rows: PackedRows, file: PlanFile, evaluationRows?: PackedRows, evaluation?: Comparison) {
-  const { source, tokens, rowLength, bos } = (evaluationRows ?? rows).description
+function measuredFor(
+  task: Task,
+  rows: PackedRows,
+  file: PlanFile,
+  evaluationRows?: PackedRows,
+  evaluation?: Comparison,
+): MeasuredLoss {
+  const { source, tokens, rowLength, bos, prediction } = (evaluationRows ?? rows).description
+  const found = evaluation && lossesOf(evaluation)
   return {
-    dataset: evaluation === undefined ? `${source} (the calibration text itself)` : source,
+    task,
+    dataset: found === undefined ? `${source} (the calibration text itself)` : source,
     tokens,
     rowLength,
     startsWithBos: bos === 'every-row',
-    dense: evaluation?.dense.sequenceMean ?? file.dense.perplexity,
-    pruned: evaluation?.pruned.sequenceMean ?? file.steps.at(-1)?.perplexity ?? file.dense.perplexity,
+    ...(prediction !== undefined && { prediction }),
+    dense: found?.dense ?? file.dense.loss,
+    pruned: found?.pruned ?? file.steps.at(-1)?.loss ?? file.dense.loss,
   }
+}
+
+/** The losses of a comparison, as a plan has them: the mean of the rows' means where the head predicts the next token. */
+function lossesOf(evaluation: Comparison): { readonly dense: number; readonly pruned: number | undefined } {
+  if (evaluation.task === 'hiddenStates') return { dense: 0, pruned: evaluation.pruned.distance }
+  if (evaluation.task !== 'nextToken') return { dense: evaluation.dense.loss, pruned: evaluation.pruned?.loss }
+  const { dense, pruned } = evaluation
+  return { dense: Math.log(dense.sequenceMean), pruned: pruned && Math.log(pruned.sequenceMean) }
 }
 
 /** As in BlockPruner's code: targets equal to the padding id are not counted, unless that id is 0 or absent. */

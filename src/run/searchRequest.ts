@@ -6,6 +6,7 @@ import { emptyPlan } from '../model/plan.ts'
 import { adjacentBlocks } from '../search/candidates.ts'
 import { type PlanLayout, type SearchName, searchNames } from '../search/searchPlans.ts'
 import type { BlockKind } from '../types.ts'
+import { type OutputNorms, planWith } from './outputNorms.ts'
 
 export const objectiveNames = ['perplexity', 'kl', 'js'] as const
 export type ObjectiveName = (typeof objectiveNames)[number]
@@ -39,7 +40,11 @@ export interface ResolvedSearch {
 }
 
 /** The request with its defaults. Throws `PlanError` for names that are none and for options that contradict each other. */
-export function resolveSearch(request: SearchRequest, method: string, kinds: readonly BlockKind[]): ResolvedSearch {
+export function resolveSearch(
+  request: SearchRequest,
+  method: string,
+  kinds: readonly BlockKind[] | undefined,
+): ResolvedSearch {
   const search = nameOf('--search', request.search ?? 'exact', searchNames)
   const layout = nameOf('--layout', request.layout ?? 'any', ['any', 'stock'] as const)
   const start = nameOf('--start', request.start ?? 'fast', ['exact', 'fast'] as const)
@@ -79,7 +84,7 @@ export function resolveSearch(request: SearchRequest, method: string, kinds: rea
       throw new PlanError(`--${flag(option)} ${value}: expected a whole number from 1`)
     }
   }
-  if (layout === 'stock' && !(kinds.includes('attention') && kinds.includes('mlp'))) {
+  if (layout === 'stock' && kinds !== undefined && !(kinds.includes('attention') && kinds.includes('mlp'))) {
     throw new PlanError(
       `--kinds ${kinds.join(',')}: --layout stock removes attention and mlp together, expected attention,mlp; leave --kinds out`,
     )
@@ -89,12 +94,13 @@ export function resolveSearch(request: SearchRequest, method: string, kinds: rea
 }
 
 /** Throws `PlanError` when no plan of `model` is a stock checkpoint. */
-export function checkStockLayout(model: Model): void {
+export function checkStockLayout(model: Model, outputNorms: OutputNorms): void {
   const [first] = adjacentBlocks(model).removals(emptyPlan)
-  const one = first && { blocks: first, units: {} }
+  const one = first && planWith(outputNorms, { blocks: first, units: {} })
   if (one !== undefined && layoutOf(model, one).form !== 'custom') return
   throw new PlanError(
-    `--layout stock: without a layer ${model.id} is no stock checkpoint, because a norm stays in the stream; take --layout any`,
+    `--layout stock: without a layer ${model.id} is no stock checkpoint, because a norm stays in the stream; ` +
+      'take --output-norms drop, or --layout any',
   )
 }
 

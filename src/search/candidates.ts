@@ -1,4 +1,5 @@
 import type { StackTable } from '../model/architecture.ts'
+import { kindsOf } from '../model/kinds.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { hasParallelBranches } from '../model/parallelBranches.ts'
@@ -15,7 +16,7 @@ export interface Moves {
 }
 
 /** Single blocks in BlockPruner's order: kind by kind, in forward order within a kind. */
-export function singleBlocks(model: Model, kinds: readonly BlockKind[] = ['attention', 'mlp']): Moves {
+export function singleBlocks(model: Model, kinds: readonly BlockKind[] = kindsOf(model)): Moves {
   return {
     removals: (plan) => remainingBlocks(model, plan, kinds).map(({ id }) => [id]),
     restorations: (plan) => plan.blocks.map((id) => [id]),

@@ -6,6 +6,7 @@ const block = (id: string, kind: 'attention' | 'mlp', units: number) =>
   ({ id, kind, units, parameters: 12345 }) as Block
 const card: ModelCard = {
   modelId: '/data/someone/models/tiny-llama',
+  task: 'nextToken',
   form: 'repacked',
   layers: { dense: 12, pruned: 11 },
   parameters: { dense: 2_000_000, pruned: 1_850_000 },
@@ -21,12 +22,13 @@ describe('the model card', () => {
       license: 'apache-2.0',
       method: 'BlockPruner on brown:train',
       measured: {
+        task: 'nextToken',
         dataset: 'brown:heldout',
         tokens: 20480,
         rowLength: 512,
         startsWithBos: true,
-        dense: 33.4,
-        pruned: 35.06,
+        dense: Math.log(33.4),
+        pruned: Math.log(35.06),
       },
     })
     expect(text).toBe(`---
@@ -77,7 +79,22 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
     expect(text).toContain('# tiny-llama, pruned')
     expect(text).not.toContain('/data')
     expect(text).not.toContain('base_model')
-    expect(text).toContain('Its perplexity was not measured for this card.')
+    expect(text).toContain('What this cost was not measured for this card.')
+  })
+
+  test.each([
+    ['maskedToken', 'masked-LM loss', 'in nats per masked token', 'AutoModelForMaskedLM'],
+    ['rowClass', 'classification loss', 'in nats per row', 'AutoModelForSequenceClassification'],
+    ['spanCorruption', 'span-corruption loss', 'in nats per target token', 'AutoModelForSeq2SeqLM'],
+    ['pairs', 'loss of the targets', 'in nats per target token', 'AutoModelForSeq2SeqLM'],
+    ['hiddenStates', 'hidden-state distance', '1 - cosine of the final hidden states', 'AutoModel'],
+  ] as const)('of %s never speaks of perplexity, and loads with the class of its head', (task, name, note, loader) => {
+    const measured = { dataset: 'brown:test', tokens: 100, rowLength: 10, startsWithBos: false }
+    const text = modelCard({ ...card, task, measured: { ...measured, task, dense: 0.25, pruned: 1.5 } })
+    expect(text).toContain(`| ${name}, brown:test | 0.25000 | 1.50000 |`)
+    expect(text).toContain(note)
+    expect(text).toContain(`from transformers import ${loader}, AutoTokenizer`)
+    expect(text).not.toMatch(/perplexity/i)
   })
 
   test('tells the hub and the reader about remote code', () => {

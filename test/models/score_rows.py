@@ -1,10 +1,11 @@
 """What transformers computes on given rows: python score_rows.py MODEL ROWS.json, where ROWS.json has ids, lengths and, to predict,
-targets (-1: nothing) or decoder { ids, targets }. Prints JSON: the mean `loss` in nats a prediction and the final hidden states' mean
-over each row's tokens, normalised, as `embeddings`. Written for torch 2.13.0 and transformers 5.23.0."""
+targets (-1: nothing), decoder { ids, targets } or nextToken. Prints JSON: the mean `loss` in nats a prediction, or the mean of the
+final hidden states of each row, read alone and without padding, normalised, as `embeddings`. Written for torch 2.13.0 and
+transformers 5.23.0."""
 import json
 import sys
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 model_path, rows_path = sys.argv[1:]
 rows = json.load(open(rows_path))
@@ -26,9 +27,11 @@ with torch.no_grad():
     elif 'targets' in rows:
         model = AutoModelForMaskedLM.from_pretrained(model_path, dtype=torch.float32).eval()
         result['loss'] = loss_of(model(input_ids=ids, attention_mask=mask).logits, rows['targets'])
+    elif rows.get('nextToken'):
+        model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32).eval()
+        result['loss'] = loss_of(model(input_ids=ids).logits[:, :-1], [row[1:] for row in rows['ids']])
     else:
-        hidden = AutoModel.from_pretrained(model_path, dtype=torch.float32).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
-        weights = mask.unsqueeze(-1).float()
-        mean = (hidden * weights).sum(1) / weights.sum(1)
-        result['embeddings'] = torch.nn.functional.normalize(mean, dim=1).tolist()
+        model = AutoModel.from_pretrained(model_path, dtype=torch.float32).eval()
+        means = [model(input_ids=ids[i : i + 1, :n]).last_hidden_state.mean(1) for i, n in enumerate(rows['lengths'])]
+        result['embeddings'] = torch.nn.functional.normalize(torch.cat(means), dim=1).tolist()
 print(json.dumps(result))

@@ -90,7 +90,7 @@ describe('every method on the embedded model', () => {
     expect(last.ratio).toBeGreaterThanOrEqual(0.1)
     expect(last.ratio).toBeLessThan(0.13)
     expect(Object.keys(file.plan.units).length).toBeGreaterThan(0)
-    expect(written!.relativeDifference).toBeLessThan(1e-4)
+    expect(written!.difference).toBeLessThan(1e-4)
   })
 
   it('says before any work that a method cannot reach the budget', async () => {

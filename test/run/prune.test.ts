@@ -55,7 +55,7 @@ describe('a run', () => {
     expect(code).toBe(0)
     const result = JSON.parse(stdout)
     expect(result.steps.at(-1).ratio).toBeGreaterThanOrEqual(0.05)
-    expect(result.export.relativeDifference).toBeLessThan(1e-4)
+    expect(result.export.difference).toBeLessThan(1e-4)
     expect(result.evaluation.pruned.tokenPooled).toBeGreaterThan(1)
     expect(stderr).toContain('step 1: removed decoder.')
     expect(readdirSync(join(folder, 'model'))).toEqual(

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
-import type { PerplexityReport } from '../../evaluate/perplexity.ts'
 import { type EvaluateResult, evaluateModel } from '../../run/evaluateModel.ts'
+import { comparisonRows, measuredOn } from '../comparison.ts'
 import type { Interruption } from '../interruption.ts'
 import {
   rowsRequest,
@@ -21,9 +21,11 @@ interface EvaluateOptions extends SharedOptions, TextOptions {
 
 const defaultRows = 64
 
-/** `blockpruner evaluate`: perplexities on a text. */
+/** `blockpruner evaluate`: what a model is scored by, on a text. */
 export function evaluateCommand(interruption: Interruption): Command {
-  const command = new Command('evaluate').description('perplexity of a model, and of a plan beside it')
+  const command = new Command('evaluate').description(
+    'perplexity of a model, or the loss of what its head predicts, and of a plan beside it',
+  )
   withModelOptions(command)
     .option('--plan <plan.json>', 'measure the model without what this plan removes, too')
     .option('--steps <k>', 'use the first k steps of the plan only', wholeNumber)
@@ -39,22 +41,18 @@ export function evaluateCommand(interruption: Interruption): Command {
   })
 }
 
-function textOf({ source, bos, heldOut, dense, pruned, parameters }: EvaluateResult): string {
-  const reports = pruned === undefined ? [dense] : [dense, pruned]
-  const row = (name: string, value: (report: PerplexityReport) => string) => [name, ...reports.map(value)]
+function textOf(result: EvaluateResult): string {
+  const { source, bos, heldOut, prediction, pruned, parameters } = result
   const standing =
     heldOut === undefined ? '' : heldOut ? ', held out' : ', NOT held out: it overlaps the calibration text of the plan'
   return [
     `${source}${standing}`,
-    `${dense.predictedTokens} predicted tokens, ${dense.rows} rows of ${dense.rowLength}, BOS: ${bos}`,
+    `${measuredOn(result)}, BOS: ${bos}${prediction === undefined ? '' : `; ${prediction}`}`,
     '',
     table([
       ['', 'dense', ...(pruned ? ['pruned'] : [])],
       ['parameters', `${parameters.dense}`, ...(pruned ? [`${parameters.pruned}`] : [])],
-      row('perplexity, token-pooled', (report) => report.tokenPooled.toFixed(4)),
-      row('perplexity, sequence-mean', (report) => report.sequenceMean.toFixed(4)),
-      row('nats per token', (report) => report.natsPerToken.toFixed(5)),
-      row('standard error', (report) => report.standardError.toFixed(5)),
+      ...comparisonRows(result),
     ]),
   ].join('\n')
 }

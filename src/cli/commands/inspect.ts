@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Command } from 'commander'
+import { shownLoss, taskLosses } from '../../model/task.ts'
 import { type PlanFile, readPlanFile } from '../../run/planFile.ts'
 import type { Interruption } from '../interruption.ts'
 import { table } from '../table.ts'
@@ -23,27 +24,41 @@ export function inspectCommand(_: Interruption): Command {
 }
 
 function textOf(file: PlanFile): string {
-  const { model, calibration, dense } = file
+  const { model, calibration, dense, task = 'nextToken' } = file
+  const { name, unit } = taskLosses[task]
   return [
     `${model.id} (${model.modelType}, ${model.parameters} parameters), ${file.method}${file.complete ? '' : ', unfinished'}`,
     `calibration: ${calibration.source}, ${calibration.rows} rows of ${calibration.rowLength} tokens, BOS: ${calibration.bos}, seed ${file.seed}`,
+    ...(calibration.prediction === undefined ? [] : [`predicted: ${calibration.prediction}`]),
     '',
     stepTable(file),
     '',
     strip(file),
     '',
-    `dense perplexity ${dense.perplexity.toFixed(3)}; losses are nats per token, margins the runner-up's loss minus the chosen one's`,
+    `dense ${name} ${shownLoss(task, dense.loss)}; losses are ${unit}, margins the runner-up's loss minus the chosen one's`,
   ].join('\n')
 }
 
-function stepTable({ dense, steps }: PlanFile): string {
+function stepTable({ dense, steps, task = 'nextToken' }: PlanFile): string {
+  // perplexities are compared by their ratio, losses by their difference
+  const above = (loss: number) =>
+    task === 'nextToken' ? Math.exp(loss - dense.loss).toFixed(3) : (loss - dense.loss).toFixed(5)
   return table([
-    ['step', 'removed', 'perplexity', '× dense', 'runner-up', 'margin', 'parameters', 'removed %'],
+    [
+      'step',
+      'removed',
+      taskLosses[task].name,
+      task === 'nextToken' ? '× dense' : 'above dense',
+      'runner-up',
+      'margin',
+      'parameters',
+      'removed %',
+    ],
     ...steps.map((step, i) => [
       `${i + 1}`,
       step.removed.join(' '),
-      step.perplexity.toFixed(3),
-      (step.perplexity / dense.perplexity).toFixed(3),
+      shownLoss(task, step.loss),
+      above(step.loss),
       step.runnerUp?.block ?? '—',
       step.margin?.toFixed(5) ?? '—',
       `${step.parameters}`,

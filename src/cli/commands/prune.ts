@@ -1,8 +1,10 @@
 import { Command, Option } from 'commander'
 import { PlanError } from '../../errors.ts'
+import { shownLoss, taskLosses } from '../../model/task.ts'
 import type { Budget } from '../../run/budget.ts'
 import { type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
 import type { BlockKind, LossArithmetic, PruningPlan } from '../../types.ts'
+import { comparisonRows } from '../comparison.ts'
 import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
 import { givenMethodOptions, withMethodOptions } from '../methodOptions.ts'
@@ -23,7 +25,8 @@ import { table } from '../table.ts'
 interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly output: string
   readonly method: string
-  readonly kinds: BlockKind[]
+  readonly kinds?: BlockKind[]
+  readonly outputNorms: 'keep' | 'drop'
   readonly remove?: number
   readonly ratio?: number
   readonly size?: number
@@ -51,9 +54,13 @@ export function pruneCommand(interruption: Interruption): Command {
     .requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
     .option(
       '--kinds <list>',
-      'kinds of blocks that may go',
+      'kinds of blocks that may go: attention, crossAttention, mlp (default: all that the model has)',
       listOf<BlockKind>(['attention', 'crossAttention', 'mlp']),
-      ['attention', 'mlp'],
+    )
+    .addOption(
+      new Option('--output-norms <what>', 'keep or drop the norm behind a removed branch, as BERT and BART have one')
+        .choices(['keep', 'drop'])
+        .default('keep'),
     )
     .option('--remove <n>', 'remove this many blocks', wholeNumber)
     .addOption(
@@ -154,24 +161,15 @@ function jsonOf({ file, planPath, exportPath, export: written, evaluation, other
 }
 
 function textOf({ file, planPath, exportPath, export: written, evaluation, others = [] }: PruneModelResult): string {
+  const { task = 'nextToken', dense } = file
   const last = file.steps.at(-1)
   const lines = [
     table([
       ['', 'dense', 'pruned'],
       ['parameters', `${file.model.parameters}`, `${last?.parameters ?? file.model.parameters}`],
-      [
-        'perplexity, calibration',
-        file.dense.perplexity.toFixed(3),
-        (last?.perplexity ?? file.dense.perplexity).toFixed(3),
-      ],
+      [`${taskLosses[task].name}, calibration`, shownLoss(task, dense.loss), shownLoss(task, last?.loss ?? dense.loss)],
       ...(evaluation
-        ? [
-            [
-              `perplexity, ${evaluation.source}`,
-              evaluation.dense.sequenceMean.toFixed(3),
-              evaluation.pruned.sequenceMean.toFixed(3),
-            ],
-          ]
+        ? comparisonRows(evaluation).map(([name = '', ...values]) => [`${name}, ${evaluation.source}`, ...values])
         : []),
     ]),
     '',
@@ -180,7 +178,7 @@ function textOf({ file, planPath, exportPath, export: written, evaluation, other
   ]
   if (written) {
     lines.push(
-      `model: ${exportPath} (${written.form} form, reopened: perplexity ${written.perplexity.toFixed(3)}, as planned), ${agreementOf(written.consumers)}`,
+      `model: ${exportPath} (${written.form} form, reopened and equal to the plan), ${agreementOf(written.consumers)}`,
     )
   }
   lines.push(...linesOf(others))

@@ -1,0 +1,37 @@
+import { PlanError } from '../errors.ts'
+import type { Model } from '../model/model.ts'
+import type { Engine, PruningPlan } from '../types.ts'
+
+/** What becomes of the norm behind a removed branch, see `PruningPlan`. */
+export type OutputNorms = NonNullable<PruningPlan['outputNorms']>
+
+/** Throws `PlanError` where `model` has no norm that could be dropped. */
+export function checkOutputNorms(model: Model, outputNorms: OutputNorms): void {
+  const roles = model.blocks.flatMap(({ weights }) => Object.keys(weights))
+  if (outputNorms === 'keep' || roles.some((role) => role.startsWith('outputNorm'))) return
+  throw new PlanError(
+    `--output-norms drop: no branch of ${model.id} has a norm behind it in the stream, as those of BERT and BART have; leave it out`,
+  )
+}
+
+/** `plan` with its norms kept or dropped. A plan says so only where they are dropped. */
+export function planWith(outputNorms: OutputNorms, plan: PruningPlan): PruningPlan {
+  return outputNorms === 'drop' ? { ...plan, outputNorms } : plan
+}
+
+/** `engine` for methods that say which blocks go and leave to the run what becomes of the norms behind them. */
+export function engineWith(outputNorms: OutputNorms, engine: Engine): Engine {
+  if (outputNorms === 'keep') return engine
+  const one = (plan: PruningPlan) => planWith(outputNorms, plan)
+  const along = <Options extends { readonly trunk?: PruningPlan | undefined }>(options: Options): Options =>
+    options.trunk === undefined ? options : { ...options, trunk: one(options.trunk) }
+  return {
+    ...engine,
+    tokenLosses: (rows, plans, options = {}) => engine.tokenLosses(rows, plans.map(one), along(options)),
+    hiddenDistances: (rows, plans, options) => engine.hiddenDistances(rows, plans.map(one), options),
+    outputDistances: (rows, plans, options) => engine.outputDistances(rows, plans.map(one), along(options)),
+    passSeconds: (rows, plans, options) => engine.passSeconds(rows, plans.map(one), options),
+    hiddenStates: (rows, plan) => engine.hiddenStates(rows, one(plan)),
+    logits: (rows, plan) => engine.logits(rows, one(plan)),
+  }
+}

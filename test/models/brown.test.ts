@@ -1,0 +1,109 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadModel } from '../../src/model/load.ts'
+import { readRows } from '../../src/run/calibrate.ts'
+import { evaluateModel } from '../../src/run/evaluateModel.ts'
+import { type PruneModelRequest, pruneModel } from '../../src/run/pruneModel.ts'
+import type { TokenRows } from '../../src/types.ts'
+
+/**
+ * A decoder, an encoder and an encoder-decoder that were trained on the embedded text, from a prompt to a reopened export.
+ * BLOCKPRUNER_BROWN names the folder that holds brown-gpt2, brown-bert and brown-t5, BLOCKPRUNER_PYTHON a python with torch and
+ * transformers.
+ */
+const folder = process.env['BLOCKPRUNER_BROWN']
+const python = process.env['BLOCKPRUNER_PYTHON']
+if (folder === undefined) test.skip('a decoder, an encoder and an encoder-decoder: set BLOCKPRUNER_BROWN', () => {})
+
+const names = ['brown-gpt2', 'brown-bert', 'brown-t5'] as const
+
+let work = ''
+beforeAll(async () => {
+  work = await mkdtemp(join(tmpdir(), 'brown-'))
+})
+afterAll(() => rm(work, { recursive: true, force: true }))
+
+describe.each(folder === undefined ? [] : names)('%s', (name) => {
+  const model = resolve(folder!, name)
+  const heldOut = { dataset: 'embedded:test', nsamples: 16, seqlen: 128, seed: 42 }
+
+  const run = (method: string, output: string, given: Partial<PruneModelRequest> = {}) =>
+    pruneModel({
+      model,
+      output: join(work, `${name}-${output}`),
+      method,
+      budget: { ratio: 0.15 },
+      calibration: { dataset: 'embedded', nsamples: 8, seqlen: 64, seed: 42 },
+      seed: 42,
+      export: false,
+      ...given,
+    })
+
+  test.skipIf(python === undefined)(
+    'has the held-out loss that transformers gives (needs BLOCKPRUNER_PYTHON)',
+    async () => {
+      const loaded = await loadModel(model)
+      const rows = await readRows(loaded, heldOut)
+      await loaded.weights.close()
+      const result = await evaluateModel({ model, rows: heldOut })
+      if (result.task === 'hiddenStates') throw new Error(`${name} has a head`)
+      const own = result.task === 'nextToken' ? result.dense.natsPerToken : result.dense.loss
+      const expected = await lossInPython(model, join(work, `${name}.json`), rows)
+      // measured 4e-7 relative at most
+      expect(Math.abs(own / expected - 1)).toBeLessThan(1e-5)
+      // trained: far below a guess among 4,096 words
+      expect(own).toBeLessThan(Math.log(4096) - 1.5)
+    },
+  )
+
+  test.each(['blockpruner', 'finercut'])('%s prunes it to the budget, and worse is worse', async (method) => {
+    const { file, planPath } = await run(method, method)
+    expect(file.complete).toBe(true)
+    expect(file.steps.at(-1)!.ratio).toBeGreaterThanOrEqual(0.15)
+    const result = await evaluateModel({ model, plan: planPath, rows: heldOut })
+    if (result.task === 'hiddenStates') throw new Error(`${name} has a head`)
+    expect(result.heldOut).toBe(true)
+    const [dense, pruned] =
+      result.task === 'nextToken'
+        ? [result.dense.natsPerToken, result.pruned!.natsPerToken]
+        : [result.dense.loss, result.pruned!.loss]
+    expect(pruned).toBeLessThan(dense + 2)
+    expect(pruned).not.toBe(dense)
+  })
+
+  test.each(['perplexity', 'js'])(
+    'pruned by %s to a stock checkpoint, its export reopens with the same loss',
+    async (by) => {
+      const { export: written, file } = await run('blockpruner', `stock-${by}`, {
+        searching: { layout: 'stock', objectives: [by], checkRows: 0 },
+        ...(name === 'brown-bert' && { outputNorms: 'drop' }),
+        export: true,
+      })
+      expect(file.plan.outputNorms).toBe(name === 'brown-bert' ? 'drop' : undefined)
+      expect(['whole', 'repacked']).toContain(written!.form)
+      expect(written!.difference).toBeLessThan(1e-4)
+      expect(Math.abs(written!.loss - file.steps.at(-1)!.loss)).toBeLessThan(1e-4)
+    },
+  )
+})
+
+async function lossInPython(model: string, path: string, rows: TokenRows): Promise<number> {
+  const table = (values: Int32Array, { rowLength }: TokenRows) =>
+    Array.from({ length: rows.rows }, (_, row) => [...values.subarray(row * rowLength, (row + 1) * rowLength)])
+  const { decoder, targets } = rows
+  const written = {
+    ids: table(rows.ids, rows),
+    lengths: Array(rows.rows).fill(rows.rowLength),
+    nextToken: decoder === undefined && targets === undefined,
+    ...(targets && { targets: table(targets, rows) }),
+    ...(decoder && { decoder: { ids: table(decoder.ids, decoder), targets: table(decoder.targets!, decoder) } }),
+  }
+  await writeFile(path, JSON.stringify(written))
+  const script = join(import.meta.dirname, 'score_rows.py')
+  const { status, stdout, stderr } = spawnSync(python!, [script, model, path], { encoding: 'utf8', maxBuffer: 2 ** 28 })
+  if (status !== 0) throw new Error(stderr)
+  return (JSON.parse(stdout) as { readonly loss: number }).loss
+}
