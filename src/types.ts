@@ -166,6 +166,11 @@ export type OutputDistance =
 
 export interface OutputDistanceOptions {
   readonly measure: OutputDistance
+  /**
+   * Tell only so many words apart at each token, those that the dense model finds most likely, and count the others as one. For
+   * js, kl, js_reversed and official_kl, which get no larger by it; one head for a plan instead of two. Absent: all words.
+   */
+  readonly topK?: number | undefined
   /** As for `tokenLosses`. */
   readonly trunk?: PruningPlan | undefined
   readonly signal?: StopSignal | undefined
@@ -194,6 +199,12 @@ export interface ChannelStatistics {
   readonly absoluteWeight: Float64Array
   /** Σ over outputs of W². */
   readonly squaredWeight: Float64Array
+}
+
+export interface PassSecondsOptions {
+  /** From 1. */
+  readonly repeats: number
+  readonly signal?: StopSignal | undefined
 }
 
 /** Runs plans of one model. Methods and objectives get one handed in. */
@@ -231,6 +242,12 @@ export interface Engine {
     blocks: readonly BlockId[],
     options?: { readonly signal?: StopSignal | undefined },
   ): Promise<ChannelStatistics[]>
+  /**
+   * For each plan where the time of one forward pass of `rows` goes, in seconds: first what every plan keeps (embedding, norms,
+   * the head at one position a row, as when a prompt is read), then each block in forward order, 0 for one that does not run. Each
+   * is the median of `repeats` passes, the plans taken in turn; a pass before those warms up. Nothing is shared between plans.
+   */
+  passSeconds(rows: TokenRows, plans: readonly PruningPlan[], options: PassSecondsOptions): Promise<Float64Array[]>
   /** Final hidden states before the head, (B·T,D) row-major, padding included; for embeddings and checks on small inputs. */
   hiddenStates(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
   /** Logits of every position, or one row of classes for each row, row-major: (B·T,V) or (B,C); for checks on small inputs. */

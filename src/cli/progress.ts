@@ -42,6 +42,10 @@ function describer(): (progress: PruneProgress) => string | undefined {
       }
       case 'resumed':
         return `resuming: ${progress.evaluations} evaluations are in the journal`
+      case 'keeping':
+        return `memory: keeps ${bytes(progress.bytes)} of the dense model's predictions`
+      case 'timed':
+        return `timed: a pass takes ${progress.seconds.toPrecision(3)} s; without all that may go it is ${progress.most.toFixed(2)} times as fast`
       case 'dense':
         return `dense: ${loss(progress.loss)}`
       case 'step': {

@@ -102,6 +102,7 @@ export function openEngine(model: Model, { threads }: EngineOptions = {}): Engin
           rows: number,
           plans,
           measure: options.measure,
+          topK: options.topK,
           trunk: options.trunk,
         }),
         rows,
@@ -111,6 +112,8 @@ export function openEngine(model: Model, { threads }: EngineOptions = {}): Engin
       send((call, number) => ({ type: 'similarities', call, rows: number, spans, measure }), rows, { signal }),
     channelStatistics: (rows, blocks, { signal } = {}) =>
       send((call, number) => ({ type: 'channelStatistics', call, rows: number, blocks }), rows, { signal }),
+    passSeconds: (rows, plans, { repeats, signal }) =>
+      send((call, number) => ({ type: 'passSeconds', call, rows: number, plans, repeats }), rows, { signal }),
     hiddenStates: (rows, plan) => send((call, number) => ({ type: 'hiddenStates', call, rows: number, plan }), rows),
     logits: (rows, plan) => send((call, number) => ({ type: 'logits', call, rows: number, plan }), rows),
     firstNonFinite: (rows) => send((call, number) => ({ type: 'firstNonFinite', call, rows: number }), rows),

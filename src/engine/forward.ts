@@ -23,6 +23,7 @@ import { distanceRecipes } from './outputDistance.ts'
 import { predictionsOf, statesAt } from './predictions.ts'
 import { cpuSessions } from './sessions.ts'
 import { similaritiesOfRows, spanEnds } from './similarity.ts'
+import { distanceOfWords, type TopWords } from './topWords.ts'
 import { createTrunk, type Trunk, visitDepthFirst } from './visit.ts'
 import { type Cut, weightsOf } from './weights.ts'
 
@@ -54,6 +55,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   const width = model.sizes['D']!
   /** Of the rows walked last, the latest first. */
   let trunks: readonly RememberedRows[] = []
+  let topReference: { rows: TokenRows; start: number; words: number; batches: readonly TopWords[] } | undefined
   let reference: { rows: TokenRows; start: number; hidden: readonly Float32Array[] } | undefined
 
   /** Runs a graph on the tensors `given` under its own names for them. */
@@ -89,6 +91,13 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     return next
   }
 
+  /** What `plan` leaves of the block of `stage`: its units, its norm alone, or nothing. */
+  function leftOf(plan: PruningPlan, removed: ReadonlySet<string>, { block, bareNorm }: Stage) {
+    if (block === undefined) return 'units'
+    if (!removed.has(block.id) && plan.units[block.id]?.length !== block.units) return 'units'
+    return bareNorm === undefined || plan.outputNorms === 'drop' ? 'nothing' : 'norm'
+  }
+
   /** Walks all plans over one chunk of rows; `arrive` gets the final states of its micro-batches. */
   async function walk(
     rows: TokenRows,
@@ -105,11 +114,11 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       {
         stages: program.stages.length,
         variant(plan, index) {
-          const { block, bareNorm } = program.stages[index]!
-          if (block === undefined) return ''
-          const gone = removed[plan]!.has(block.id) || known[plan]!.units[block.id]?.length === block.units
-          if (gone) return bareNorm === undefined || known[plan]!.outputNorms === 'drop' ? undefined : 'branch'
-          return variants[plan]!.get(block.id) ?? ''
+          const stage = program.stages[index]!
+          const left = leftOf(known[plan]!, removed[plan]!, stage)
+          if (left === 'nothing') return undefined
+          if (left === 'norm') return 'branch'
+          return (stage.block && variants[plan]!.get(stage.block.id)) ?? ''
         },
         step(index, variant, state) {
           signal?.throwIfAborted()
@@ -210,6 +219,82 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     return values
   }
 
+  /** The likeliest words of the dense model at every position, padding included, one entry a micro-batch. */
+  async function denseWords(rows: TokenRows, chunk: Chunk, topK: number, signal: StopSignal | undefined) {
+    const words = Math.min(topK, model.sizes['V']!)
+    if (topReference?.rows !== rows || topReference.start !== chunk.start || topReference.words !== words) {
+      await walk(rows, chunk, [emptyPlan], { signal }, async (_, state) => {
+        const batches: TopWords[] = []
+        for (const { hidden } of state) {
+          const states = hidden!.data as Float32Array
+          const ids = new BigInt64Array((states.length / width) * words)
+          const { graph, weights: table } = headOf('topWords')
+          const count = new ort.Tensor('int64', BigInt64Array.of(BigInt(words)), [1])
+          for (const [start, end] of partsOf(states.length / width)) {
+            const part = new ort.Tensor('float32', states.subarray(start * width, end * width), [end - start, width])
+            const found = (await run(graph, table, { hidden: part, count }, [end - start, 1])).data as Float32Array
+            for (const [i, id] of found.entries()) ids[start * words + i] = BigInt(id)
+          }
+          batches.push({ words, ids, logProbabilities: await logProbabilitiesOf(states, words, ids) })
+        }
+        topReference = { rows, start: chunk.start, words, batches }
+      })
+    }
+    return topReference!.batches
+  }
+
+  /** log p of W words at each position: states (N,D), ids (N,W) → (N,W). */
+  async function logProbabilitiesOf(states: Float32Array, words: number, ids: BigInt64Array<ArrayBuffer>) {
+    const { graph, weights: table } = headOf('wordLogProbabilities')
+    const values = new Float32Array(ids.length)
+    for (const [start, end] of partsOf(states.length / width)) {
+      const given = {
+        hidden: new ort.Tensor('float32', states.subarray(start * width, end * width), [end - start, width]),
+        words: new ort.Tensor('int64', ids.subarray(start * words, end * words), [end - start, words]),
+      }
+      values.set((await run(graph, table, given, [end - start, 1])).data as Float32Array, start * words)
+    }
+    return values
+  }
+
+  /** Positions whose logits, and what is computed from them in float32, are alive together. */
+  function partsOf(positions: number): [start: number, end: number][] {
+    const size = Math.max(1, Math.floor(logitBytes / 4 / 2 / model.sizes['V']!))
+    return Array.from({ length: Math.ceil(positions / size) }, (_, i) => [
+      i * size,
+      Math.min(positions, (i + 1) * size),
+    ])
+  }
+
+  /** Distances of each row of the batch by the likeliest words of the dense model; `hidden` are the final states (B,T,D). */
+  async function wordDistancesOfBatch(
+    rows: TokenRows,
+    batch: Batch,
+    measure: OutputDistance,
+    { words, ids, logProbabilities }: TopWords,
+    hidden: Float32Array,
+  ) {
+    const { readsFirst } = headOf('wordLogProbabilities')
+    const { lengths, rowLength } = rows.decoder ?? rows
+    const found = await logProbabilitiesOf(hidden, words, ids)
+    return Float64Array.from({ length: batch.rows }, (_, row) => {
+      const tokens = readsFirst ? 1 : (lengths?.[batch.first + row] ?? rowLength)
+      const ofRow = (values: Float32Array) =>
+        values.subarray(row * rowLength * words, (row * rowLength + tokens) * words)
+      return distanceOfWords(measure, ofRow(logProbabilities), ofRow(found), words, model.sizes['V']!)
+    })
+  }
+
+  /** The head at the last position of each row, or the first where that predicts; nothing for a model without one. */
+  async function predictOnce(hidden: ort.Tensor): Promise<void> {
+    if (program.heads === undefined) return
+    const { graph, weights: table, readsFirst } = program.heads.logits
+    const [rows, tokens] = hidden.dims as [number, number]
+    const positions = Int32Array.from({ length: rows }, (_, row) => row * tokens + (readsFirst ? 0 : tokens - 1))
+    const states = statesAt(hidden.data as Float32Array, width, positions)
+    await run(graph, table, { hidden: new ort.Tensor('float32', states, [rows, width]) }, [rows, 1])
+  }
+
   /** Final hidden states of the dense model, one array a micro-batch. */
   async function denseHidden(rows: TokenRows, chunk: Chunk, signal: StopSignal | undefined) {
     if (reference?.rows !== rows || reference.start !== chunk.start) {
@@ -268,15 +353,19 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     },
 
     async outputDistances(rows, plans, options) {
-      const { measure, onLosses, signal } = options
+      const { measure, topK, onLosses, signal } = options
       const distances = plans.map(() => new Float64Array(rows.rows))
       for (const chunk of chunks(rows)) {
-        const dense = await denseHidden(rows, chunk, signal)
+        const dense = topK === undefined ? await denseHidden(rows, chunk, signal) : undefined
+        const top = topK === undefined ? undefined : await denseWords(rows, chunk, topK, signal)
         await walk(rows, chunk, plans, options, async (arrived, state) => {
           let end = chunk.start
           for (const [i, batch] of chunk.batches.entries()) {
             const hidden = state[i]!['hidden']!.data as Float32Array
-            const values = await outputDistancesOfBatch(rows, batch, measure, dense[i]!, hidden)
+            const values =
+              top === undefined
+                ? await outputDistancesOfBatch(rows, batch, measure, dense![i]!, hidden)
+                : await wordDistancesOfBatch(rows, batch, measure, top[i]!, hidden)
             for (const plan of arrived) distances[plan]!.set(values, batch.first)
             end = batch.first + batch.rows
           }
@@ -348,6 +437,37 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       )
     },
 
+    async passSeconds(rows, plans, { repeats, signal }) {
+      const start: State = chunks(rows).flatMap(({ batches }) => batches.map(({ data }) => data))
+      const places = new Map(model.blocks.map(({ id }, i) => [id, i + 1]))
+      const passes = plans.map((): Float64Array[] => [])
+      for (let repeat = -1; repeat < repeats; repeat++) {
+        for (const [i, plan] of plans.entries()) {
+          signal?.throwIfAborted()
+          const seconds = new Float64Array(1 + model.blocks.length)
+          const removed = new Set<string>(plan.blocks)
+          let state = start
+          let before = performance.now()
+          const spent = (place: number) => {
+            const now = performance.now()
+            seconds[place]! += (now - before) / 1000
+            before = now
+          }
+          for (const stage of program.stages) {
+            const { block } = stage
+            const left = leftOf(plan, removed, stage)
+            if (left === 'nothing') continue
+            state = await runStage(stage, left === 'norm' ? 'branch' : ((block && plan.units[block.id]) ?? []), state)
+            spent((block && places.get(block.id)) ?? 0)
+          }
+          for (const tensors of state) await predictOnce(tensors['hidden']!)
+          spent(0)
+          if (repeat >= 0) passes[i]!.push(seconds)
+        }
+      }
+      return passes.map((taken) => Float64Array.from(taken[0]!, (_, place) => median(taken.map((s) => s[place]!))))
+    },
+
     async hiddenStates(rows, plan) {
       const parts: Float32Array[] = []
       for (const chunk of chunks(rows)) {
@@ -389,6 +509,12 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
 
     close: () => sessions.close(),
   }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
 
 function concatenated(parts: readonly Float32Array[]): Float32Array {

@@ -43,6 +43,7 @@ export type EngineRequest =
       readonly rows: number
       readonly plans: readonly PruningPlan[]
       readonly measure: OutputDistance
+      readonly topK: number | undefined
       readonly trunk: PruningPlan | undefined
     }
   | {
@@ -57,6 +58,13 @@ export type EngineRequest =
       readonly call: number
       readonly rows: number
       readonly blocks: readonly BlockId[]
+    }
+  | {
+      readonly type: 'passSeconds'
+      readonly call: number
+      readonly rows: number
+      readonly plans: readonly PruningPlan[]
+      readonly repeats: number
     }
   | { readonly type: 'hiddenStates'; readonly call: number; readonly rows: number; readonly plan: PruningPlan }
   | { readonly type: 'logits'; readonly call: number; readonly rows: number; readonly plan: PruningPlan }

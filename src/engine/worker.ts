@@ -56,6 +56,7 @@ function resultOf(
     case 'outputDistances':
       return engine.outputDistances(input, request.plans, {
         measure: request.measure,
+        topK: request.topK,
         trunk: request.trunk,
         ...reporting,
       })
@@ -66,6 +67,8 @@ function resultOf(
       })
     case 'channelStatistics':
       return engine.channelStatistics(input, request.blocks, { signal })
+    case 'passSeconds':
+      return engine.passSeconds(input, request.plans, { repeats: request.repeats, signal })
     case 'hiddenStates':
       return engine.hiddenStates(input, request.plan)
     case 'logits':

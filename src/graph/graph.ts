@@ -17,6 +17,8 @@ export type InputSource =
 export type DataName =
   /** (B,T) and (N) int64 */
   | ('ids' | 'targets')
+  /** (N,W) int64: words to tell the probability of; (1) int64: how many words to find */
+  | ('words' | 'count')
   /** (B,S) int32: 1 for a token, 0 for padding */
   | 'padding'
   /** (B,1,1,S): 0 for a token, a large negative number for padding */
@@ -90,6 +92,8 @@ const environmentTypes: Record<Environment['type'], ElementType> = {
 const dataTypes: Record<DataName, ElementType> = {
   ids: 'int64',
   targets: 'int64',
+  words: 'int64',
+  count: 'int64',
   padding: 'int32',
   paddingBias: 'float32',
 }

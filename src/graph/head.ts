@@ -30,6 +30,19 @@ export function logitsGraph(form: HeadForm): Graph {
   return g.finish([[logitsOf(g, form), ['N', 'V']]])
 }
 
+/** Which W words are the most likely: x (N,D), count (1) → (N,W). */
+export function topWordsGraph(form: HeadForm): Graph {
+  const g = buildGraph('topWords')
+  return g.finish([[g.apply('largest', [logitsOf(g, form), g.data('count', [1])], {}), ['N', 'W']]])
+}
+
+/** log p of the words asked for at each position: x (N,D), words (N,W) → (N,W). */
+export function wordLogProbabilitiesGraph(form: HeadForm): Graph {
+  const g = buildGraph('wordLogProbabilities')
+  const logProbabilities = g.apply('logSoftmax', [logitsOf(g, form)], {})
+  return g.finish([[g.apply('pickEach', [logProbabilities, g.data('words', ['N', 'W'])], {}), ['N', 'W']]])
+}
+
 /** logits = cap(scale · W h + bias), h = norm(x) or its transform: x (N,D) → (N,V). */
 export function logitsOf(g: GraphBuilder, form: HeadForm, state = 'hidden'): Value {
   const x = g.state(state, ['N', 'D'])

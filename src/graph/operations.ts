@@ -52,6 +52,10 @@ export interface OperationAttributes {
   outputDistance: { readonly measure: 'js' | 'reversedJs' | 'kl' | 'oneMinusCosine' | 'squaredDifference' }
   /** x (N,V), index (N) → x[n, index[n]] (N) */
   pick: Record<never, never>
+  /** x (N,V), index (N,W) → x[n, index[n, w]] (N,W) */
+  pickEach: Record<never, never>
+  /** x (N,V), W (1) → where the W largest of each row are (N,W), as float32, exact to 2²⁴. For choosing words: nothing is learned through it. */
+  largest: Record<never, never>
   /**
    * q (B,T,K·G·E), k and v (B,T,K·E), last (B), length (), cos? and sin? (T,R/2) → (B,T,K·G·E): causal attention in one
    * kernel, q and k rotated in their first R channels where cos and sin are given. The inference form of what

@@ -5,7 +5,13 @@ import type { Block, StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph } from './attention.ts'
 import { embeddingGraph } from './embedding.ts'
 import type { BranchPart, Graph } from './graph.ts'
-import { logitsGraph, releasedTokenLossGraph, tokenLossGraph } from './head.ts'
+import {
+  logitsGraph,
+  releasedTokenLossGraph,
+  tokenLossGraph,
+  topWordsGraph,
+  wordLogProbabilitiesGraph,
+} from './head.ts'
 import { mlpGraph } from './mlp.ts'
 import { multiHeadAttentionGraph } from './multiHeadAttention.ts'
 import { normGraph } from './normGraph.ts'
@@ -47,8 +53,11 @@ export interface Stage {
   readonly bareNorm?: Graph
 }
 
-/** What a head gives: losses, logits, or distances from the dense model's predictions. */
-export type HeadKind = 'tokenLoss' | 'releasedTokenLoss' | 'logits' | DistanceMeasure
+/** What a head gives: losses, logits, the likeliest words and probabilities of words, or distances from the dense model's predictions. */
+export type HeadKind =
+  | ('tokenLoss' | 'releasedTokenLoss' | 'logits')
+  | ('topWords' | 'wordLogProbabilities')
+  | DistanceMeasure
 
 type DistanceMeasure = OperationAttributes['outputDistance']['measure']
 
@@ -78,6 +87,8 @@ function headsOf(form: HeadForm, weights: WeightTable): Record<HeadKind, Head> {
     tokenLoss: head(tokenLossGraph(form)),
     releasedTokenLoss: head(releasedTokenLossGraph(form)),
     logits: head(logitsGraph(form)),
+    topWords: head(topWordsGraph(form)),
+    wordLogProbabilities: head(wordLogProbabilitiesGraph(form)),
     js: head(outputDistanceGraph(form, 'js')),
     reversedJs: head(outputDistanceGraph(form, 'reversedJs')),
     kl: head(outputDistanceGraph(form, 'kl')),

@@ -121,6 +121,17 @@ const lowerings: Lowerings = {
       initializers: [axis],
     }
   },
+  pickEach: (_, names) => one('GatherElements', names, { axis: { int: 1 } }),
+  largest(_, { inputs, output }) {
+    const [values, places] = [`${output}_values`, `${output}_places`]
+    return {
+      nodes: [
+        { type: 'TopK', inputs, outputs: [values, places], attributes: { axis: { int: -1 } } },
+        { type: 'Cast', inputs: [places], outputs: [output], attributes: { to: { int: elementTypes.float32 } } },
+      ],
+      initializers: [],
+    }
+  },
   multiHeadAttention({ attributes: { heads, scale, causal, padded, biased } }, { inputs, output }) {
     const [q, k, v, ...others] = inputs as string[]
     const padding = padded ? others.shift()! : ''

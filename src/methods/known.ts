@@ -9,7 +9,7 @@ import { finerCut } from './finerCut.ts'
 import { flap } from './flap.ts'
 import { llmDrop } from './llmDrop.ts'
 import { magnitude } from './magnitude.ts'
-import type { Granularity } from './maskUnits.ts'
+import { type Granularity, maskUnits } from './maskUnits.ts'
 import type { Method, MethodOption, MethodOptions, OptionValue } from './method.ts'
 import { nearestName } from './nearestName.ts'
 import { type Estimator, policyGradient } from './policyGradient.ts'
@@ -26,6 +26,11 @@ const unit = (byDefault: Unit): MethodOption => ({
   says: 'what goes at once',
 })
 
+/** The distances that can be told from the probabilities of a few words. */
+const divergences: readonly OutputDistance[] = ['js', 'kl', 'js_reversed', 'official_kl']
+
+const wholeOption = (value: OptionValue | undefined) => (value === undefined ? undefined : Math.floor(value as number))
+
 /** Single blocks of the kinds asked for. */
 const blocks = (model: Model, kinds: readonly BlockKind[]) => unitsOf(model, 'block', kinds).flat()
 
@@ -37,15 +42,19 @@ const byUnit =
     return unitsOf(model, options['unit'] as Unit, kinds).flat()
   }
 
-/** Whatever holds units: which of them may go is not a question of kinds of blocks. */
+const granularitiesOf = (options: MethodOptions) => (options['units'] as string).split('+') as Granularity[]
+
+/** Whatever holds units of the granularities that masks have: which of them may go is not a question of kinds of blocks. */
 const inside =
-  (name: string) =>
-  (model: Model, kinds: readonly BlockKind[]): BlockId[] => {
-    if (kinds.includes('attention') && kinds.includes('mlp')) return model.blocks.map(({ id }) => id)
-    throw new PlanError(
-      `--kinds ${kinds.join(',')}: ${name} removes units inside blocks of both kinds; leave --kinds out, ` +
-        'and choose by --units where the method has it',
-    )
+  (name: string, masks: NonNullable<Method['masks']>) =>
+  (model: Model, kinds: readonly BlockKind[], options: MethodOptions): BlockId[] => {
+    if (!kinds.includes('attention') || !kinds.includes('mlp')) {
+      throw new PlanError(
+        `--kinds ${kinds.join(',')}: ${name} removes units inside blocks of both kinds; leave --kinds out, ` +
+          'and choose by --units where the method has it',
+      )
+    }
+    return [...new Set(maskUnits(model, masks(options)).flatMap(({ blocks }) => blocks))]
   }
 
 /** Every method by name, in the order in which they are listed. */
@@ -65,7 +74,7 @@ export const methods: readonly Method[] = [
     title: 'FinerCut',
     paper: 'arXiv:2405.18218',
     unit: 'block',
-    cost: 'n passes and heads a step, greedy',
+    cost: 'n passes and 2 heads each a step (1 with --top-k), greedy; keeps rows x tokens x D x 4 bytes (k x 12)',
     options: {
       distance: {
         type: 'choice',
@@ -88,6 +97,12 @@ export const methods: readonly Method[] = [
         default: 'forward',
         says: 'which of equal candidates wins; names: sorted as text, as in the released code',
       },
+      'top-k': {
+        type: 'number',
+        from: 1,
+        to: 1e6,
+        says: `tell only the k likeliest words of the dense model apart, for ${divergences.join(', ')}: faster, and never more than the distance`,
+      },
       freeze: {
         type: 'number',
         from: 0,
@@ -95,14 +110,30 @@ export const methods: readonly Method[] = [
         says: 'x: the first n·x/2 layers stay until n·x of the n blocks are gone (0.4 in the released example)',
       },
     },
+    check(options) {
+      const distance = options['distance'] as OutputDistance
+      if (options['top-k'] === undefined || divergences.includes(distance)) return
+      throw new PlanError(
+        `--top-k ${options['top-k']}: --distance ${distance} needs all logits, expected one of ${divergences.join(', ')}; leave one of them out`,
+      )
+    },
+    keeps: ({ sizes }, { rows, rowLength, decoder }, options) =>
+      rows *
+      (decoder?.rowLength ?? rowLength) *
+      (options['top-k'] === undefined ? sizes['D']! * 4 : Math.floor(options['top-k'] as number) * 12),
     removable: blocks,
     run: ({ model, objective, distance, kinds, signal }, options) =>
-      finerCut(model, objective, distance(options['distance'] as OutputDistance), {
-        kinds,
-        order: options['order'] as 'forward' | 'names',
-        freeze: options['freeze'] as number | undefined,
-        signal,
-      }),
+      finerCut(
+        model,
+        objective,
+        distance(options['distance'] as OutputDistance, { topK: wholeOption(options['top-k']) }),
+        {
+          kinds,
+          order: options['order'] as 'forward' | 'names',
+          freeze: options['freeze'] as number | undefined,
+          signal,
+        },
+      ),
   },
   {
     name: 'shortened-llama',
@@ -225,12 +256,13 @@ export const methods: readonly Method[] = [
       window: { type: 'number', from: 1, to: 1e6, default: 5, says: 'updates that the baseline looks back' },
       interval: { type: 'number', from: 1, to: 1e6, default: 50, says: 'updates between two recorded steps' },
     },
-    removable: inside('policy-gradient'),
+    masks: granularitiesOf,
+    removable: inside('policy-gradient', granularitiesOf),
     endsItself: true,
     run({ model, objective, engine, rows, reached, seed, signal }, options) {
       const number = (name: string) => Math.floor(options[name] as number)
       return policyGradient(model, objective, engine, rows, {
-        granularities: (options['units'] as string).split('+') as Granularity[],
+        granularities: granularitiesOf(options),
         budgets: options['budgets'] as 'separate' | 'one',
         start: options['init'] as 'wanda' | 'constant',
         estimator: options['estimator'] as Estimator,
@@ -253,7 +285,8 @@ export const methods: readonly Method[] = [
     unit: 'channel, head group',
     cost: '1 pass, one shot',
     options: {},
-    removable: inside('flap'),
+    masks: () => ['channels', 'heads'],
+    removable: inside('flap', () => ['channels', 'heads']),
     endsItself: true,
     run: ({ model, objective, engine, rows, reached, signal }) =>
       flap(model, objective, engine, rows, { reached, signal }),
@@ -332,7 +365,9 @@ export function optionsOf(method: Method, given: MethodOptions = {}): MethodOpti
   const defaults = Object.entries(method.options).flatMap(([name, option]) =>
     option.default === undefined ? [] : [[name, option.default] as const],
   )
-  return { ...Object.fromEntries(defaults), ...given }
+  const options = { ...Object.fromEntries(defaults), ...given }
+  method.check?.(options)
+  return options
 }
 
 function foreignOption(method: Method, name: string): PlanError {

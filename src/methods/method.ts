@@ -10,6 +10,7 @@ import type {
   StopSignal,
   TokenRows,
 } from '../types.ts'
+import type { Granularity } from './maskUnits.ts'
 
 /** What a run hands to its method. */
 export interface MethodContext {
@@ -19,7 +20,7 @@ export interface MethodContext {
   /** The same losses averaged over tokens. */
   readonly pooled: RowObjective
   /** A distance of predictions from the dense model's. */
-  readonly distance: (measure: OutputDistance) => RowObjective
+  readonly distance: (measure: OutputDistance, options?: { readonly topK?: number | undefined }) => RowObjective
   readonly engine: Engine
   readonly rows: TokenRows
   readonly kinds: readonly BlockKind[]
@@ -54,9 +55,15 @@ export interface Method {
   /** Forward passes over the calibration text, n blocks or l layers. */
   readonly cost: string
   readonly options: Readonly<Record<string, MethodOption>>
+  /** Throws `PlanError` for options that contradict each other; each by itself was checked before. */
+  check?(options: MethodOptions): void
+  /** Bytes kept besides weights and states while it runs. */
+  keeps?(model: Model, rows: TokenRows, options: MethodOptions): number
   /** All that it may remove. Throws `PlanError` for kinds of blocks that it cannot tell apart. */
   removable(model: Model, kinds: readonly BlockKind[], options: MethodOptions): readonly BlockId[]
   run(context: MethodContext, options: MethodOptions): AsyncGenerator<PruningStep, void>
+  /** What its masks keep or remove; absent: it has none, and removes whole blocks. */
+  masks?(options: MethodOptions): readonly Granularity[]
   /** It is given the budget and ends by itself: its steps are states of a search, not removals towards a budget. */
   readonly endsItself?: true
 }

@@ -5,13 +5,19 @@ import { rowRanges } from './rowRanges.ts'
  * How far the predictions move from the dense model's, the mean over rows; a row's value is the mean over its tokens. 0 for the
  * dense model itself. FinerCut (arXiv:2405.18218); `kl` is EvoPress's fitness (arXiv:2410.14649). `js_reversed` and `official_*`
  * are what FinerCut's released code computes. Memory: rows · T · D · 4 bytes for the dense model's final hidden states, and some
- * 16 MB of logits at a time, each also in float64, whatever the calibration; the price is a second head for every plan.
+ * 16 MB of logits at a time, each also in float64, whatever the calibration; the price is a second head for every plan. With
+ * `topK` words told apart, rows · T · k · 12 bytes for those of the dense model and one head for every plan.
  */
-export function distanceObjective(engine: Engine, rows: TokenRows, measure: OutputDistance = 'js'): RowObjective {
+export function distanceObjective(
+  engine: Engine,
+  rows: TokenRows,
+  measure: OutputDistance = 'js',
+  { topK }: { readonly topK?: number | undefined } = {},
+): RowObjective {
   const part = rowRanges(rows)
   const combine = (values: Float64Array) => values.reduce((total, value) => total + value, 0) / values.length
   return {
-    measure,
+    measure: topK === undefined ? measure : `${measure} top ${topK}`,
     unit: units[measure],
     rows: rows.rows,
     combine,
@@ -19,7 +25,7 @@ export function distanceObjective(engine: Engine, rows: TokenRows, measure: Outp
       return (await this.evaluateRows(plans, { signal })).map((values) => combine(values))
     },
     evaluateRows: (plans, { range = [0, rows.rows] as const, trunk, signal, onRows } = {}) =>
-      engine.outputDistances(part(range), plans, { measure, trunk, signal, onLosses: onRows }),
+      engine.outputDistances(part(range), plans, { measure, topK, trunk, signal, onLosses: onRows }),
   }
 }
 

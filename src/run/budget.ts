@@ -3,6 +3,7 @@ import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
 import type { BlockKind, PruningPlan } from '../types.ts'
 import { cacheBytesPerToken, exportedBytes } from './cost.ts'
+import { foretoldSpeedup, type PartSeconds } from './latency.ts'
 
 /** When a method has removed enough. */
 export type Budget =
@@ -14,8 +15,13 @@ export type Budget =
   | { readonly size: number }
   /** Bytes that the key/value cache may need for a token of context, at two bytes an element. */
   | { readonly kvBytes: number }
+  /** How many times as fast as the dense model a pass must be on this machine. */
+  | { readonly speedup: number }
 
-/** Throws `PlanError` when `budget` cannot be reached by removing blocks of `kinds` from `model`. */
+/**
+ * Throws `PlanError` when `budget` cannot be reached by removing blocks of `kinds` from `model`; how far a speed-up can be is
+ * known only after the parts of the model were timed.
+ */
 export function checkBudget(model: Model, budget: Budget, kinds: readonly BlockKind[]): void {
   const blocks = model.blocks.filter(({ kind }) => kinds.includes(kind))
   const everything: PruningPlan = { blocks: blocks.map(({ id }) => id), units: {} }
@@ -40,6 +46,12 @@ export function checkBudget(model: Model, budget: Budget, kinds: readonly BlockK
           `${most.toFixed(2)}, with all of them`,
       )
     }
+  } else if ('speedup' in budget) {
+    if (!(budget.speedup > 1 && Number.isFinite(budget.speedup))) {
+      throw new PlanError(
+        `--speedup ${budget.speedup}: expected more than 1, how many times as fast as the dense model: 1.5 for two thirds of its time`,
+      )
+    }
   } else {
     const [least, most] = [everything, emptyPlan].map((plan) => cacheBytesPerToken(model, plan)) as [number, number]
     if (!(budget.kvBytes >= least && budget.kvBytes < most)) {
@@ -51,17 +63,21 @@ export function checkBudget(model: Model, budget: Budget, kinds: readonly BlockK
   }
 }
 
-/** Whether `plan` removes at least what `budget` asks for. */
-export function isReached(model: Model, plan: PruningPlan, budget: Budget): boolean {
+/** Whether `plan` removes at least what `budget` asks for; a speed-up is judged by the seconds of `parts`. */
+export function isReached(model: Model, plan: PruningPlan, budget: Budget, parts?: PartSeconds): boolean {
   if ('remove' in budget) return plan.blocks.length >= budget.remove
   if ('ratio' in budget) return removedParameters(model, plan) / model.parameters >= budget.ratio
+  if ('speedup' in budget) {
+    if (parts === undefined) throw new RangeError('a budget of speed needs the seconds of the parts')
+    return foretoldSpeedup(model, parts, plan) >= budget.speedup
+  }
   if ('size' in budget) return exportedBytes(model, plan) <= budget.size * 1e6
   return cacheBytesPerToken(model, plan) <= budget.kvBytes
 }
 
 /** `budget` as it was asked for on the command line. */
 export function budgetFlag(budget: Budget): string {
-  const names = { remove: 'remove', ratio: 'ratio', size: 'size', kvBytes: 'kv-bytes' } as const
+  const names = { remove: 'remove', ratio: 'ratio', size: 'size', kvBytes: 'kv-bytes', speedup: 'speedup' } as const
   return Object.entries(budget)
     .map(([name, value]) => `--${names[name as keyof typeof names]} ${value}`)
     .join(' ')

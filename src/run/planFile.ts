@@ -3,7 +3,7 @@ import * as z from 'zod'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
 import { type Task, taskNames } from '../model/task.ts'
-import type { BlockId, PruningPlan, Score } from '../types.ts'
+import type { BlockId, BlockKind, PruningPlan, Score, StackName } from '../types.ts'
 import type { CheckedStep } from './guard.ts'
 
 /** What a run was made from. Two runs with equal inputs give equal plans, byte for byte. */
@@ -59,6 +59,28 @@ export interface PlanStep {
   readonly ratio: number
 }
 
+/** What a budget of speed was measured by, in seconds of a pass over `rows` x `rowLength` tokens on the machine of the run. */
+export interface Latency {
+  readonly rows: number
+  readonly rowLength: number
+  /** Dense over pruned by the parts that were timed before the search: what the budget was held to. */
+  readonly foretold: number
+  /** Dense over pruned, both timed whole after it. */
+  readonly measured: number
+  readonly seconds: { readonly dense: number; readonly pruned: number }
+  readonly parts: {
+    /** Embedding, norms outside the blocks, head at one position a row. */
+    readonly rest: number
+    readonly blocks: readonly {
+      readonly stack: StackName
+      readonly kind: BlockKind
+      /** How many have this shape. */
+      readonly blocks: number
+      readonly secondsOfUnits: readonly (readonly [units: number, seconds: number])[]
+    }[]
+  }
+}
+
 /** `plan.json`: what was removed, in which order, and what it was measured on. */
 export interface PlanFile extends RunInputs {
   readonly version: 1
@@ -68,6 +90,8 @@ export interface PlanFile extends RunInputs {
     readonly check?: { readonly loss: number; readonly perplexity?: number | undefined } | undefined
   }
   readonly steps: readonly PlanStep[]
+  /** Where the budget is a speed-up, when the run is complete. */
+  readonly latency?: Latency | undefined
   /** What people should know before they use the plan. */
   readonly warnings?: readonly string[] | undefined
   /** False while the run goes on. */
@@ -131,6 +155,25 @@ const stepSchema = z.object({
   ratio: z.number().min(0).max(1),
 })
 
+const latencySchema = z.object({
+  rows: z.number().int().positive(),
+  rowLength: z.number().int().positive(),
+  foretold: z.number(),
+  measured: z.number(),
+  seconds: z.object({ dense: z.number(), pruned: z.number() }),
+  parts: z.object({
+    rest: z.number(),
+    blocks: z.array(
+      z.object({
+        stack: z.enum(['encoder', 'decoder']),
+        kind: z.enum(['attention', 'crossAttention', 'mlp']),
+        blocks: z.number().int().positive(),
+        secondsOfUnits: z.array(z.tuple([z.number().int(), z.number()])),
+      }),
+    ),
+  }),
+})
+
 const planFileSchema: z.ZodType<PlanFile> = inputsSchema.extend({
   version: z.literal(1),
   dense: z.object({
@@ -139,6 +182,7 @@ const planFileSchema: z.ZodType<PlanFile> = inputsSchema.extend({
     check: z.object({ loss: z.number(), perplexity: z.number().optional() }).optional(),
   }),
   steps: z.array(stepSchema),
+  latency: latencySchema.optional(),
   warnings: z.array(z.string()).optional(),
   complete: z.boolean(),
   plan: z.object({

@@ -1,15 +1,24 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { EngineError, OutputError } from '../errors.ts'
+import { EngineError, OutputError, PlanError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
 import { perplexityBeside } from '../objectives/perplexity.ts'
-import type { Engine, Objective, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
-import { type Budget, isReached } from './budget.ts'
+import type { Engine, Objective, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
+import { type Budget, budgetFlag, isReached } from './budget.ts'
 import { checkStep, partedMessage } from './guard.ts'
-import { openJournal } from './journal.ts'
+import { type Journal, openJournal } from './journal.ts'
 import { type Evaluation, journaledObjective } from './journaledObjective.ts'
-import { type PlanFile, type PlanStep, type RunInputs, writePlanFile } from './planFile.ts'
+import {
+  describeParts,
+  foretoldSpeedup,
+  measureParts,
+  measureWhole,
+  type PartSeconds,
+  secondsOf,
+  type Timer,
+} from './latency.ts'
+import { type Latency, type PlanFile, type PlanStep, type RunInputs, writePlanFile } from './planFile.ts'
 
 export interface PruneRun {
   readonly model: Model
@@ -20,12 +29,18 @@ export interface PruneRun {
   readonly check?: RowObjective | undefined
   readonly inputs: RunInputs
   readonly budget: Budget
+  /** What a budget of speed is measured by; needed for no other. */
+  readonly timing?: Timing | undefined
   /** Run directory: holds plan.json and journal.jsonl. */
   readonly directory: string
-  /** The method, given the objective to ask, and what puts other objectives behind the same journal. */
+  /**
+   * The method, given the objective to ask, what puts other objectives behind the same journal, and whether a plan reaches the
+   * budget.
+   */
   readonly method: (
     objective: RowObjective,
     journaled: (objective: RowObjective) => RowObjective,
+    reached: (plan: PruningPlan) => boolean,
   ) => AsyncGenerator<PruningStep, void>
   /** The method ends by itself: its steps are states of a search that all keep to the budget. */
   readonly endsItself?: boolean | undefined
@@ -33,7 +48,20 @@ export interface PruneRun {
   readonly onProgress?: ((progress: Progress) => void) | undefined
 }
 
+export interface Timing {
+  readonly timer: Timer
+  /** What is timed: `rows` x `rowLength` tokens. */
+  readonly rows: number
+  readonly rowLength: number
+  /** The method narrows blocks, so that their widths are to be timed as well. */
+  readonly narrow: boolean
+  /** All that the method may remove. */
+  readonly most: PruningPlan
+}
+
 export type Progress =
+  /** Before a search for speed: seconds of a dense pass, and the largest speed-up that the method could reach. */
+  | { readonly type: 'timed'; readonly seconds: number; readonly most: number }
   | { readonly type: 'resumed'; readonly evaluations: number }
   | { readonly type: 'dense'; readonly loss: number }
   | ({ readonly type: 'evaluated' } & Evaluation)
@@ -51,6 +79,8 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
   const journal = openJournal(join(directory, 'journal.jsonl'), run.inputs)
   try {
     if (journal.recalled > 0) onProgress({ type: 'resumed', evaluations: journal.recalled })
+    const parts = run.timing && (await timedParts(run, run.timing, journal))
+    const reached = (plan: PruningPlan) => isReached(model, plan, budget, parts)
     const journaled = (asked: RowObjective) =>
       journaledObjective(asked, journal, (e) => onProgress({ type: 'evaluated', ...e }))
     const objective = journaled(run.objective)
@@ -60,7 +90,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
     const [denseCheck] = check ? await check.evaluate([emptyPlan], signal) : []
     const steps: PlanStep[] = []
     const warnings: string[] = []
-    const file = (plan: PruningStep['plan'], complete: boolean): PlanFile => ({
+    const file = (plan: PruningPlan, complete: boolean, latency?: Latency): PlanFile => ({
       version: 1,
       ...run.inputs,
       dense: {
@@ -70,6 +100,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
           denseCheck !== undefined && { check: { loss: denseCheck, ...perplexityBeside(denseCheck, check) } }),
       },
       steps,
+      ...(latency && { latency }),
       ...(warnings.length > 0 && { warnings: [...warnings] }),
       complete,
       plan: {
@@ -79,7 +110,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
       },
     })
     let plan = emptyPlan
-    for await (const step of run.method(objective, journaled)) {
+    for await (const step of run.method(objective, journaled, reached)) {
       plan = step.plan
       const checked = check && (await checkStep(check, step, signal))
       steps.push({ ...planStep(model, objective, step), ...(checked && { check: checked }) })
@@ -87,16 +118,48 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
         warnings.push(partedMessage(steps.length, step, checked))
         onProgress({ type: 'warning', message: warnings.at(-1)! })
       }
-      const complete = run.endsItself !== true && isReached(model, plan, budget)
-      await writePlanFile(join(directory, 'plan.json'), file(plan, complete))
+      await writePlanFile(join(directory, 'plan.json'), file(plan, false))
       onProgress({ type: 'step', number: steps.length, step: steps.at(-1)! })
-      if (complete) return file(plan, true)
+      if (run.endsItself !== true && reached(plan)) break
       signal?.throwIfAborted()
     }
-    await writePlanFile(join(directory, 'plan.json'), file(plan, true))
-    return file(plan, true)
+    const latency = run.timing && parts && (await measuredLatency(run, run.timing, parts, plan, journal))
+    const complete = file(plan, true, latency)
+    await writePlanFile(join(directory, 'plan.json'), complete)
+    return complete
   } finally {
     journal.close()
+  }
+}
+
+/** Throws `PlanError` when removing all that the method may remove is not fast enough. */
+async function timedParts(run: PruneRun, timing: Timing, journal: Journal): Promise<PartSeconds> {
+  const { model, budget, signal, onProgress } = run
+  const parts = await measureParts(model, timing.timer, journal, { narrow: timing.narrow, signal })
+  const most = foretoldSpeedup(model, parts, timing.most)
+  onProgress?.({ type: 'timed', seconds: secondsOf(model, parts, emptyPlan), most })
+  if (isReached(model, timing.most, budget, parts)) return parts
+  throw new PlanError(
+    `${budgetFlag(budget)}: without all of the ${timing.most.blocks.length} blocks that the method may remove ${model.id} is ` +
+      `${most.toFixed(2)} times as fast here, on ${timing.rows} x ${timing.rowLength} tokens; ask for less`,
+  )
+}
+
+async function measuredLatency(
+  { model, signal }: PruneRun,
+  { timer, rows, rowLength }: Timing,
+  parts: PartSeconds,
+  plan: PruningPlan,
+  journal: Journal,
+): Promise<Latency> {
+  const seconds = await measureWhole({ blocks: plan.blocks, units: plan.units }, timer, journal, signal)
+  return {
+    rows,
+    rowLength,
+    foretold: foretoldSpeedup(model, parts, plan),
+    measured: seconds.dense / seconds.pruned,
+    seconds,
+    parts: { rest: parts.rest, blocks: describeParts(model, parts) },
   }
 }
 

@@ -38,6 +38,7 @@ import {
   exportNames,
   type Format,
 } from './exportFormats.ts'
+import { type Timer, timerOf } from './latency.ts'
 import type { OtherFormatOptions } from './otherFormats.ts'
 import { checkOutputNorms, engineWith, type OutputNorms, planWith } from './outputNorms.ts'
 import type { PlanFile, RunInputs } from './planFile.ts'
@@ -68,7 +69,8 @@ export interface PruneModelRequest {
   readonly kinds?: readonly BlockKind[] | undefined
   /** What becomes of the norm behind a removed branch, where there is one; default keep. */
   readonly outputNorms?: OutputNorms | undefined
-  readonly budget: Budget
+  /** `all`: a ranking of all that the method may remove, from which any smaller budget can be cut. */
+  readonly budget: Budget | { readonly remove: 'all' }
   readonly calibration: RowsRequest
   /** A text to measure the dense and the pruned model on, for the card and the result. */
   readonly evaluation?: RowsRequest | undefined
@@ -76,6 +78,8 @@ export interface PruneModelRequest {
   /** How the loss of a token is summed: `released` reproduces numbers of the authors' code; default `precise`. */
   readonly arithmetic?: LossArithmetic | undefined
   readonly threads?: number | undefined
+  /** What a budget of speed is measured by; default passes on this machine. */
+  readonly timer?: Timer | undefined
   /** Write the pruned checkpoint to `output`/model; default true. */
   readonly export?: boolean | undefined
   /** Formats of the checkpoint; default huggingface. */
@@ -99,6 +103,8 @@ export type PruneProgress =
       /** Blocks that may go. */
       readonly candidates: number
     }
+  /** What the method keeps in memory besides weights and states. */
+  | { readonly type: 'keeping'; readonly bytes: number }
   | { readonly type: 'consumer'; readonly line: string }
   | { readonly type: 'exporting'; readonly writtenBytes: number; readonly totalBytes: number }
 
@@ -112,19 +118,22 @@ export interface PruneModelResult extends Partial<ExportedFormats> {
 
 /** Reads a model and a text, prunes by the method asked for in a run directory, and writes and checks the smaller checkpoint. */
 export async function pruneModel(request: PruneModelRequest): Promise<PruneModelResult> {
-  const { output, budget, outputNorms = 'keep', seed, threads, signal, onProgress } = request
+  const { output, outputNorms = 'keep', seed, threads, signal, onProgress } = request
   const method = methodOf(request.method ?? 'blockpruner')
   const options = optionsOf(method, request.methodOptions)
+  checkCounts(request.budget, method, options)
   const searching = resolveSearch(request.searching ?? {}, method.name, request.kinds)
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = engineWith(outputNorms, openEngine(model, { threads }))
   try {
     checkOutputNorms(model, outputNorms)
     const kinds = request.kinds ?? kindsOf(model)
-    const reached = (plan: PruningPlan) => isReached(model, planWith(outputNorms, plan), budget)
+    const masks = method.masks?.(options) ?? []
     const removable = method.removable(model, kinds, options)
+    const budget = numbered(request.budget, removable.length)
     checkBudget(model, budget, kinds)
-    checkReach(model, budget, method, planWith(outputNorms, { blocks: removable, units: {} }))
+    const most = planWith(outputNorms, { blocks: removable, units: {} })
+    if (!('speedup' in budget)) checkReach(model, budget, method, most)
     if (searching.layout === 'stock') checkStockLayout(model, outputNorms)
     if (request.export !== false) {
       // where blocks of two kinds may go, whole layers may
@@ -140,6 +149,8 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     const evaluationRows = request.evaluation && (await readRows(model, request.evaluation))
     const sentences = request.evaluation && (await readSentences(model, request.evaluation))
     onProgress?.({ type: 'loaded', model, rows, task, budget, candidates: removable.length })
+    const keptBytes = method.keeps?.(model, searchRows, options)
+    if (keptBytes !== undefined) onProgress?.({ type: 'keeping', bytes: keptBytes })
     const ignored = ignoredTarget(model)
     const losses = { ignored, arithmetic: request.arithmetic }
     const lossOn = (on: TokenRows) => taskObjective(task, engine, on, losses)
@@ -179,8 +190,18 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
       check: checkRows && named('check', lossOn(checkRows)),
       inputs,
       budget,
+      ...('speedup' in budget && {
+        timing: {
+          timer: request.timer ?? timerOf(engine, part([0, 1])),
+          rows: 1,
+          rowLength: rows.rowLength,
+          narrow: masks.some((name) => name === 'channels' || name === 'heads'),
+          most,
+        },
+      }),
       directory: output,
-      method: (asked, journaled) => {
+      method: (asked, journaled, isEnough) => {
+        const reached = (plan: PruningPlan) => isEnough(planWith(outputNorms, plan))
         if (Object.keys(searching.recorded).some((option) => option !== 'checkRows')) {
           const compared = comparing(searchRows)
           const sought = compared.measure === asked.measure ? asked : journaled(compared)
@@ -193,7 +214,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
             model,
             objective: asked,
             pooled: journaled(perplexityObjective(engine, searchRows, { ...losses, average: 'tokens' })),
-            distance: (measure) => journaled(distanceObjective(engine, searchRows, measure)),
+            distance: (measure, chosen) => journaled(distanceObjective(engine, searchRows, measure, chosen)),
             engine,
             rows: searchRows,
             kinds,
@@ -280,6 +301,20 @@ function firstTokens({ ids, rows, rowLength }: TokenRows, mostRows: number, most
 /** `objective` under another name in the journal. */
 function named(prefix: string, objective: RowObjective): RowObjective {
   return { ...objective, measure: `${prefix} ${objective.measure}` }
+}
+
+/** Throws `PlanError` where a number of blocks is asked of a method that takes units out of them. */
+function checkCounts(budget: PruneModelRequest['budget'], method: Method, options: MethodOptions): void {
+  const masks = method.masks?.(options) ?? []
+  if (!('remove' in budget) || masks.length === 0 || masks.includes('blocks') || masks.includes('layers')) return
+  throw new PlanError(
+    `--remove ${budget.remove}: counts blocks, but ${method.name} removes ${masks.join(' and ')} inside them; ` +
+      'ask for --ratio, --size, --kv-bytes or --speedup',
+  )
+}
+
+function numbered(budget: PruneModelRequest['budget'], all: number): Budget {
+  return 'remove' in budget && budget.remove === 'all' ? { remove: all } : (budget as Budget)
 }
 
 /** Throws `PlanError` when `budget` is not reached by `most`, all that the method may remove. */

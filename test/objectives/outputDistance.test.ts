@@ -76,6 +76,50 @@ describe('distances of predictions', () => {
   })
 })
 
+describe('distances by the likeliest words', () => {
+  const told = ['js', 'kl', 'js_reversed', 'official_kl'] as const
+  const at = async (measure: OutputDistance, topK?: number) =>
+    (await distanceObjective(engine, rows, measure, { topK }).evaluateRows([plan]))[0]!
+
+  it.each(told)('%s grows with the words told apart, up to that of all words', async (measure) => {
+    const values = []
+    for (const topK of [1, 8, 64, 512, vocabulary]) values.push(await at(measure, topK))
+    const whole = await at(measure)
+    for (let row = 0; row < rows.rows; row++) {
+      const ofRow = values.map((rowValues) => rowValues[row]!)
+      // more words told apart never say less; float32 probabilities err by 1e-7
+      for (const [i, value] of ofRow.entries()) expect(value).toBeGreaterThan((ofRow[i - 1] ?? 0) * (1 - 1e-5))
+      expect(ofRow[0]).toBeLessThan(ofRow[3]!)
+      // measured: 2.4e-5 at most, of float32 probabilities against float64
+      expect(Math.abs(ofRow[4]! / whole[row]! - 1)).toBeLessThan(1e-4)
+    }
+  })
+
+  it('are those of the words and the rest as one more word', async () => {
+    const [dense, pruned] = [await engine.logits(rows, emptyPlan), await engine.logits(rows, plan)]
+    const words = 5
+    const coarse = (z: Float64Array, top: readonly number[]) => {
+      const p = softmax(z)
+      const few = top.map((word) => p[word]!)
+      return [...few, 1 - few.reduce((total, value) => total + value, 0)]
+    }
+    const [value] = await at('kl', words)
+    let expected = 0
+    for (let t = 0; t < rowLength; t++) {
+      const [z, y] = [dense, pruned].map((all) => Float64Array.from(all.subarray(t * vocabulary, (t + 1) * vocabulary)))
+      const top = [...z!.keys()].sort((a, b) => z![b]! - z![a]!).slice(0, words)
+      const [p, q] = [coarse(z!, top), coarse(y!, top)]
+      expected += p.reduce((total, share, i) => total + share * Math.log(share / q[i]!), 0) / rowLength
+    }
+    expect(Math.abs(value! / expected - 1)).toBeLessThan(2e-5)
+  })
+
+  it('are 0 for the dense model, and none for distances of the logits themselves', async () => {
+    expect((await distanceObjective(engine, rows, 'js', { topK: 8 }).evaluate([emptyPlan]))[0]).toBeCloseTo(0, 9)
+    await expect(at('angular', 8)).rejects.toThrow(/angular needs all logits/)
+  })
+})
+
 describe('similarities along the stream', () => {
   const ids = model.blocks.map(({ id }) => id)
   const width = model.sizes['D']!

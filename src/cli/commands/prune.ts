@@ -1,8 +1,8 @@
 import { Command, Option } from 'commander'
 import { PlanError } from '../../errors.ts'
 import { shownLoss, taskLosses } from '../../model/task.ts'
-import type { Budget } from '../../run/budget.ts'
-import { type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
+import type { Latency } from '../../run/planFile.ts'
+import { type PruneModelRequest, type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
 import type { BlockKind, LossArithmetic, PruningPlan } from '../../types.ts'
 import { comparisonRows } from '../comparison.ts'
 import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../exportOptions.ts'
@@ -27,10 +27,11 @@ interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly method: string
   readonly kinds?: BlockKind[]
   readonly outputNorms: 'keep' | 'drop'
-  readonly remove?: number
+  readonly remove?: number | 'all'
   readonly ratio?: number
   readonly size?: number
   readonly kvBytes?: number
+  readonly speedup?: number
   readonly evalDataset?: string
   readonly export: boolean
   readonly arithmetic: LossArithmetic
@@ -62,7 +63,9 @@ export function pruneCommand(interruption: Interruption): Command {
         .choices(['keep', 'drop'])
         .default('keep'),
     )
-    .option('--remove <n>', 'remove this many blocks', wholeNumber)
+    .option('--remove <n>', 'remove this many blocks, or `all` to rank them', (text) =>
+      text === 'all' ? text : wholeNumber(text),
+    )
     .addOption(
       new Option('--ratio <r>', 'remove this share of all parameters (default: 0.2)')
         .argParser(decimalNumber)
@@ -77,6 +80,11 @@ export function pruneCommand(interruption: Interruption): Command {
       new Option('--kv-bytes <n>', 'remove until the key/value cache needs this many bytes a token, two an element')
         .argParser(wholeNumber)
         .conflicts(['remove', 'ratio', 'size']),
+    )
+    .addOption(
+      new Option('--speedup <x>', 'remove until a pass over one row is x times as fast here as that of the dense model')
+        .argParser(decimalNumber)
+        .conflicts(['remove', 'ratio', 'size', 'kvBytes']),
     )
   withMethodOptions(command)
     .option('--search <name>', 'exact (default), fast, beam, swap or evolve: how the plan of blockpruner is found')
@@ -122,9 +130,10 @@ export function pruneCommand(interruption: Interruption): Command {
   })
 }
 
-function budgetOf({ remove, ratio = 0.2, size, kvBytes }: PruneOptions): Budget {
-  if (remove !== undefined) return { remove }
+function budgetOf({ remove, ratio = 0.2, size, kvBytes, speedup }: PruneOptions): PruneModelRequest['budget'] {
+  if (remove !== undefined) return remove === 'all' ? { remove } : { remove }
   if (size !== undefined) return { size }
+  if (speedup !== undefined) return { speedup }
   return kvBytes === undefined ? { ratio } : { kvBytes }
 }
 
@@ -141,6 +150,14 @@ function evaluationOf(options: PruneOptions) {
     texts: undefined,
     nsamples: 64,
   }
+}
+
+function speedText({ measured, foretold, seconds, rows, rowLength }: Latency, asked: unknown): string {
+  const ms = (value: number) => (value * 1000).toPrecision(3)
+  return (
+    `speed: ${measured.toFixed(2)} x, asked for ${asked}, foretold ${foretold.toFixed(2)}; a pass over ${rows} x ${rowLength} tokens ` +
+    `takes ${ms(seconds.pruned)} ms instead of ${ms(seconds.dense)} on this machine`
+  )
 }
 
 function removedText({ blocks, units }: PruningPlan): string {
@@ -174,6 +191,7 @@ function textOf({ file, planPath, exportPath, export: written, evaluation, other
     ]),
     '',
     `removed ${removedText(file.plan)}, ${((last?.ratio ?? 0) * 100).toFixed(1)} % of the parameters: ${file.plan.blocks.join(' ')}`,
+    ...(file.latency ? [speedText(file.latency, file.options['speedup'])] : []),
     `plan: ${planPath}`,
   ]
   if (written) {
