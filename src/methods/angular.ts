@@ -1,4 +1,4 @@
-import { EngineError } from '../errors.ts'
+import { EngineError, PlanError } from '../errors.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
@@ -18,7 +18,7 @@ export interface AngularOptions {
  *
  *     d(l, n) = mean over rows of arccos( cos( x_l, x_{l+n} ) ) / π  at the last token;  l* = argmin over l of d(l, n)
  *
- * n is the smallest length that reaches the budget wherever the run begins. The run may begin at layer 0, which the unofficial code
+ * n is the smallest length that reaches the budget wherever in its stack the run begins. The run may begin at layer 0, which the unofficial code
  * arcee-ai/PruneMe never considers. One forward pass, one step; nothing is retrained here.
  */
 export async function* angular(
@@ -48,17 +48,24 @@ export async function* angular(
   }
 }
 
-/** All runs of the smallest number of adjacent layers of one stack that reaches the budget everywhere. */
+/** Of each stack all runs of the smallest number of adjacent layers that reaches the budget everywhere in it. */
 function shortestRuns(model: Model, reached: AngularOptions['reached']): BlockId[][] {
   const layers = layersOf(model)
-  for (let n = 1; n <= layers.length; n++) {
-    const runs = layers
-      .map((_, start) => layers.slice(start, start + n))
-      .filter((run) => run.length === n && run.every(({ stack }) => stack === run[0]!.stack))
-      .map((run) => run.flatMap(({ blocks }) => blocks.map(({ id }) => id)))
-    if (runs.length > 0 && runs.every((blocks) => reached(withoutBlocks(emptyPlan, blocks)))) return runs
-  }
-  throw new EngineError(`${model.id}: no run of its ${layers.length} layers reaches the budget; ask for less`)
+  const stacks = [...new Set(layers.map(({ stack }) => stack))]
+  const runs = stacks.flatMap((stack) => {
+    const own = layers.filter((layer) => layer.stack === stack)
+    const runsOf = (n: number) =>
+      Array.from({ length: own.length - n + 1 }, (_, start) =>
+        own.slice(start, start + n).flatMap(({ blocks }) => blocks.map(({ id }) => id)),
+      )
+    const lengths = own.map((_, i) => i + 1)
+    const n = lengths.find((length) => runsOf(length).every((blocks) => reached(withoutBlocks(emptyPlan, blocks))))
+    return n === undefined ? [] : runsOf(n)
+  })
+  if (runs.length > 0) return runs
+  throw new PlanError(
+    `${model.id}: no run of its ${layers.length} layers in one stack reaches the budget, and this method removes one run; ask for less`,
+  )
 }
 
 const mean = (values: Float64Array) => values.reduce((total, value) => total + value, 0) / values.length

@@ -98,7 +98,7 @@ describe('contiguous layers', () => {
 
   it('says when nothing reaches the budget', async () => {
     const never = angular(toyModel(3), separable([1, 1, 1]), angles, noRows, { reached: () => false })
-    await expect(take(never)).rejects.toThrow(/no run of its 3 layers reaches the budget/)
+    await expect(take(never)).rejects.toThrow(/no run of its 3 layers in one stack reaches the budget/)
   })
 })
 
