@@ -30,6 +30,7 @@ export function engineWith(outputNorms: OutputNorms, engine: Engine): Engine {
     tokenLosses: (rows, plans, options = {}) => engine.tokenLosses(rows, plans.map(one), along(options)),
     hiddenDistances: (rows, plans, options) => engine.hiddenDistances(rows, plans.map(one), options),
     outputDistances: (rows, plans, options) => engine.outputDistances(rows, plans.map(one), along(options)),
+    passSeconds: (rows, plans, options) => engine.passSeconds(rows, plans.map(one), options),
     hiddenStates: (rows, plan) => engine.hiddenStates(rows, one(plan)),
     logits: (rows, plan) => engine.logits(rows, one(plan)),
   }
