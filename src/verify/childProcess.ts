@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Scored, ScoreRequest } from './consumer.ts'
+import { countOfPredictions, type PredictionKind } from './predictions.ts'
 
 /** What a child gets on its standard input. */
 export interface ChildRequest {
@@ -13,8 +14,14 @@ export interface ChildRequest {
   readonly ids: readonly number[]
   readonly rows: number
   readonly rowLength: number
-  readonly vocabulary: number
-  /** Where it writes the logits, float32, little-endian. */
+  /** Tokens of each row before its padding. */
+  readonly lengths: readonly number[]
+  /** What the decoder of an encoder-decoder reads. */
+  readonly decoder: { readonly ids: readonly number[]; readonly rowLength: number } | undefined
+  readonly prediction: PredictionKind
+  /** Values of one prediction. */
+  readonly width: number
+  /** Where it writes the predictions, float32, little-endian. */
   readonly output: string
 }
 
@@ -37,14 +44,18 @@ export async function scoreInChild(
   const folder = await mkdtemp(join(tmpdir(), 'blockpruner-verify-'))
   try {
     const output = join(folder, 'logits.f32')
-    const { ids, rows, rowLength } = request.rows
+    const { ids, rows, rowLength, lengths, decoder } = request.rows
+    const { prediction, width } = request
     const message: ChildRequest = {
       path: resolve(request.path),
       dtype: request.dtype,
       ids: [...ids],
       rows,
       rowLength,
-      vocabulary: request.vocabulary,
+      lengths: lengths === undefined ? new Array<number>(rows).fill(rowLength) : [...lengths],
+      decoder: decoder && { ids: [...decoder.ids], rowLength: decoder.rowLength },
+      prediction,
+      width,
       output,
     }
     const ended = await runChild(command, args, JSON.stringify(message), options.cwd)
@@ -55,7 +66,7 @@ export async function scoreInChild(
     }
     const bytes = await readFile(output)
     const logits = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length))
-    const expected = rows * rowLength * request.vocabulary
+    const expected = countOfPredictions(prediction, request.rows) * width
     if (logits.length !== expected) return { failed: `gave ${logits.length} logits, expected ${expected}` }
     return { logits, version: lastLine(ended.stdout) }
   } finally {

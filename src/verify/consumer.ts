@@ -1,4 +1,5 @@
 import type { TokenRows } from '../types.ts'
+import type { PredictionKind } from './predictions.ts'
 
 /** Software that loads exports. */
 export interface Consumer {
@@ -17,13 +18,15 @@ export interface ScoreRequest {
   /** Of an ONNX folder, which of its models: fp32, fp16, q8 or q4. */
   readonly dtype?: string | undefined
   readonly rows: TokenRows
-  readonly vocabulary: number
+  readonly prediction: PredictionKind
+  /** Values of one prediction. */
+  readonly width: number
   /** Folders in whose node_modules to look for the software, before the package's own and the current one. */
   readonly modulesFrom: readonly string[]
 }
 
 export type Scored =
-  /** (B·T,V) logits, each row with its own unknown constant. */
+  /** (N, width) logits or states, logits each row with its own unknown constant. */
   | { readonly logits: Float32Array; readonly version: string }
   /** Not installed, or not for this kind of export. */
   | { readonly skipped: string }

@@ -23,7 +23,7 @@ const step = 16
 
 /** The whole program of the child process: scores the request on standard input with llama.cpp. */
 export async function scoreWithLlamaCpp(library: NodeLlamaCpp): Promise<void> {
-  const { path, ids, rows, rowLength, vocabulary, output } = readRequest()
+  const { path, ids, rows, rowLength, width: vocabulary, output } = readRequest()
   const llama = await library.getLlama({ gpu: false, build: 'never', logLevel: 'error' })
   const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 })
   const context = await model.createContext({

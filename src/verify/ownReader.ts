@@ -3,6 +3,7 @@ import { ToolkitError } from '../errors.ts'
 import { openModel } from '../model/load.ts'
 import { emptyPlan } from '../model/plan.ts'
 import type { Consumer } from './consumer.ts'
+import { predict } from './predictions.ts'
 
 /** This package: opens the export as a model of its own and runs it whole. */
 export const ownReader: Consumer = {
@@ -19,7 +20,7 @@ export const ownReader: Consumer = {
     }
     const engine = openForward(model)
     try {
-      return { logits: await engine.logits(rows, emptyPlan), version: 'this version' }
+      return { logits: await predict(model, engine, rows, emptyPlan), version: 'this version' }
     } finally {
       await engine.close()
       await model.weights.close()

@@ -16,7 +16,10 @@ export const transformersPython: Consumer = {
   },
 }
 
-/** Loads in float32, scores in two chunks: the second shows whether each attention found its own place in the cache. */
+/**
+ * Loads in float32; decoders score in two chunks: the second shows whether each attention found its own place in the cache.
+ * A model that stock classes do not load has remote code for text generation alone.
+ */
 const program = `
 import json, os, sys
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -30,18 +33,54 @@ if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (4, 57
     print(f"transformers {transformers.__version__} is installed, older than 4.57, the first that was tried")
     sys.exit(${skipCode})
 request = json.load(sys.stdin)
-model = transformers.AutoModelForCausalLM.from_pretrained(
+kind = request["prediction"]
+classes = {
+    "nextToken": "AutoModelForCausalLM",
+    "targetToken": "AutoModelForSeq2SeqLM",
+    "maskedToken": "AutoModelForMaskedLM",
+    "tokenClass": "AutoModelForTokenClassification",
+    "rowClass": "AutoModelForSequenceClassification",
+    "hiddenState": "AutoModel",
+}
+with open(os.path.join(request["path"], "config.json")) as file:
+    if kind != "nextToken" and json.load(file).get("model_type") == "blockpruner":
+        print("no class of transformers has this form")
+        sys.exit(${skipCode})
+model = getattr(transformers, classes[kind]).from_pretrained(
     request["path"], dtype=torch.float32, trust_remote_code=True, local_files_only=True
 ).eval()
-length = request["rowLength"]
-middle = (length + 1) // 2
-ids = torch.tensor(request["ids"]).reshape(request["rows"], length)
+decoder = request.get("decoder")
+
+
+def rows_of(part):
+    return torch.tensor(part["ids"]).reshape(-1, 1, part["rowLength"])
+
+
+def in_two_chunks(targets, score):
+    middle = (targets.shape[1] + 1) // 2
+    first = score(targets[:, :middle], None)
+    if middle == targets.shape[1]:
+        return [first.logits]
+    return [first.logits, score(targets[:, middle:], first.past_key_values).logits]
+
+
 with torch.no_grad(), open(request["output"], "wb") as file:
-    for row in ids:
-        first = model(row[None, :middle], use_cache=True)
-        file.write(first.logits[0].float().numpy().tobytes())
-        if middle < length:
-            second = model(row[None, middle:], past_key_values=first.past_key_values, use_cache=True)
-            file.write(second.logits[0].float().numpy().tobytes())
+    for number, ids in enumerate(rows_of(request)):
+        mask = (torch.arange(ids.shape[1]) < request["lengths"][number]).long()[None]
+        if kind == "nextToken":
+            parts = in_two_chunks(ids, lambda chunk, past: model(chunk, past_key_values=past, use_cache=True))
+        elif kind == "targetToken":
+            encoded = model.get_encoder()(input_ids=ids, attention_mask=mask)
+            parts = in_two_chunks(
+                rows_of(decoder)[number],
+                lambda chunk, past: model(
+                    encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=chunk, past_key_values=past, use_cache=True
+                ),
+            )
+        else:
+            scored = model(input_ids=ids, attention_mask=mask)
+            parts = [scored.last_hidden_state if kind == "hiddenState" else scored.logits]
+        for part in parts:
+            file.write(part[0].float().numpy().tobytes())
 print(f"{transformers.__version__}, torch {torch.__version__}")
 `

@@ -9,6 +9,7 @@ import { type Agreement, type AgreementLimit, agreementOf, isWithin } from './ag
 import type { Consumer, ExportFormat } from './consumer.ts'
 import { llamaCpp } from './llamaCpp.ts'
 import { ownReader } from './ownReader.ts'
+import { predict, predictionsOf } from './predictions.ts'
 import { transformersJs } from './transformersJs.ts'
 import { transformersPython } from './transformersPython.ts'
 
@@ -55,10 +56,10 @@ export interface ConsumerResult {
 }
 
 /**
- * Reopens the export at `path` in every consumer of its format that is installed, and compares their next-token
- * distributions over `rows` with `plan` evaluated by our engine. Consumers that can abort run in processes of their own. The
- * results come in the order the consumers are listed; those not installed are among them, as skipped. Throws `OutputError`
- * for a path that is no export.
+ * Reopens the export at `path` in every consumer of its format that is installed, and compares what they predict on `rows`
+ * (next, target or masked tokens, classes, or the states of an encoder without a head) with `plan` evaluated by our engine.
+ * Consumers that can abort run in processes of their own. The results come in the order the consumers are listed; those not
+ * installed are among them, as skipped. Throws `OutputError` for a path that is no export.
  */
 export async function verifyExport(
   path: string,
@@ -73,20 +74,21 @@ export async function verifyExport(
       `${path}: reads at most ${context} tokens, expected rows no longer, found ${rows.rowLength}; verify with shorter rows`,
     )
   }
-  const vocabulary = model.sizes['V']!
+  const { kind: prediction, width } = predictionsOf(model)
   const ours = options.logits ?? (await evaluated(model, plan, rows, options.engine))
   const results: ConsumerResult[] = []
   for (const consumer of consumers.filter(({ formats }) => formats.includes(format))) {
     for (const precision of variants) {
       const dtype = format === 'onnx' ? precision : undefined
-      const scored = await consumer.score({ path, dtype, rows, vocabulary, modulesFrom: options.modulesFrom ?? [] })
+      const { modulesFrom = [] } = options
+      const scored = await consumer.score({ path, dtype, rows, prediction, width, modulesFrom })
       const limit = agreementLimits[precision]
       const about = { consumer: consumer.name, precision, limit }
       let result: ConsumerResult
       if ('skipped' in scored) result = { ...about, status: 'skipped', detail: scored.skipped }
       else if ('failed' in scored) result = { ...about, status: 'failed', detail: scored.failed }
       else {
-        const agreement = agreementOf(ours, scored.logits, vocabulary)
+        const agreement = agreementOf(ours, scored.logits, width)
         const status = isWithin(agreement, limit) ? 'agrees' : 'disagrees'
         result = { ...about, status, detail: scored.version, agreement }
       }
@@ -100,7 +102,7 @@ export async function verifyExport(
 async function evaluated(model: Model, plan: PruningPlan, rows: TokenRows, open: Engine | undefined) {
   const engine = open ?? openEngine(model)
   try {
-    return await engine.logits(rows, plan)
+    return await predict(model, engine, rows, plan)
   } finally {
     if (open === undefined) await engine.close()
   }
@@ -117,13 +119,8 @@ export function describeResult({ consumer, precision, status, detail, agreement,
   return `${consumer} ${detail} ${precision}: ${status}, ${found}${expected}`
 }
 
-/** Files of an ONNX folder by the name transformers.js has for each. */
-const onnxFiles = {
-  'model.onnx': 'fp32',
-  'model_fp16.onnx': 'fp16',
-  'model_quantized.onnx': 'q8',
-  'model_q4.onnx': 'q4',
-} as const
+/** What is behind the name of a model in an ONNX folder, and what transformers.js calls it. */
+const onnxSuffixes = { '': 'fp32', _fp16: 'fp16', _quantized: 'q8', _q4: 'q4' } as const
 
 interface ExportedFiles {
   readonly format: ExportFormat
@@ -137,7 +134,9 @@ async function formatOf(path: string): Promise<ExportedFiles> {
   if (names === undefined) return { format: 'gguf', ...(await describeGgufFile(path)) }
   if (names.includes('onnx')) {
     const files = (await entriesOf(join(path, 'onnx'))) ?? []
-    const variants = Object.entries(onnxFiles).flatMap(([file, dtype]) => (files.includes(file) ? [dtype] : []))
+    const variants = Object.entries(onnxSuffixes).flatMap(([suffix, dtype]) =>
+      ['model', 'decoder_model_merged'].some((name) => files.includes(`${name}${suffix}.onnx`)) ? [dtype] : [],
+    )
     if (variants.length > 0) return { format: 'onnx', variants, context: Number.POSITIVE_INFINITY }
   }
   if (names.some((name) => name.endsWith('.safetensors'))) {

@@ -70,7 +70,13 @@ describe('verifying a GGUF file', () => {
 })
 
 describe('a consumer in a process of its own', () => {
-  const request: ScoreRequest = { path: 'x', rows: { ...rows, rows: 1 }, vocabulary: 2, modulesFrom: [] }
+  const request: ScoreRequest = {
+    path: 'x',
+    rows: { ...rows, rows: 1 },
+    prediction: 'nextToken',
+    width: 2,
+    modulesFrom: [],
+  }
   const score = (code: string, options = {}) => scoreInChild(process.execPath, ['-e', code], request, options)
 
   test('that aborts is reported, and takes only itself down', async () => {
