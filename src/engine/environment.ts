@@ -1,7 +1,8 @@
 import * as ort from 'onnxruntime-node'
 import { CalibrationError } from '../errors.ts'
+import { distanceBuckets } from '../graph/distanceBuckets.ts'
 import type { Environment } from '../graph/graph.ts'
-import { distanceBuckets } from './distanceBuckets.ts'
+import { rotaryTable, sinusoidTable } from '../graph/positionTables.ts'
 
 /** The tensors of a graph that depend on the number of rows B and tokens T alone, made once per shape. */
 export function environmentCache(): (of: Environment, rows: number, tokens: number) => ort.Tensor {
@@ -23,8 +24,8 @@ type Makers = {
 }
 
 const makers: Makers = {
-  rotaryCos: (of, _, tokens) => rotaryTable(of, tokens, Math.cos),
-  rotarySin: (of, _, tokens) => rotaryTable(of, tokens, Math.sin),
+  rotaryCos: (of, _, tokens) => rotaryTensor(of, tokens, Math.cos),
+  rotarySin: (of, _, tokens) => rotaryTensor(of, tokens, Math.sin),
   lastPosition: (_, rows, tokens) => new ort.Tensor('int32', new Int32Array(rows).fill(tokens - 1), [rows]),
   length: (_, __, tokens) => new ort.Tensor('int32', Int32Array.of(tokens), []),
   keyPositions: (_, __, tokens) =>
@@ -48,16 +49,7 @@ const makers: Makers = {
   },
   sinusoids(of, _, tokens) {
     if (of.type !== 'sinusoids') throw new RangeError(`${of.type} has no width`)
-    const half = of.width / 2
-    const table = new Float32Array(tokens * of.width)
-    for (let t = 0; t < tokens; t++) {
-      for (let i = 0; i < half; i++) {
-        const angle = t / 10000 ** ((2 * i) / of.width)
-        table[t * of.width + i] = Math.sin(angle)
-        table[t * of.width + half + i] = Math.cos(angle)
-      }
-    }
-    return new ort.Tensor('float32', table, [tokens, of.width])
+    return new ort.Tensor('float32', sinusoidTable(of.width, tokens), [tokens, of.width])
   },
   distanceBuckets(of, _, tokens) {
     if (of.type !== 'distanceBuckets') throw new RangeError(`${of.type} has no buckets`)
@@ -73,14 +65,7 @@ const makers: Makers = {
   },
 }
 
-/** (T,E/2); the angle is a float32 product, as the reference implementations compute it. */
-function rotaryTable(of: Environment, tokens: number, wave: (angle: number) => number): ort.Tensor {
+function rotaryTensor(of: Environment, tokens: number, wave: (angle: number) => number): ort.Tensor {
   if (of.type !== 'rotaryCos' && of.type !== 'rotarySin') throw new RangeError(`${of.type} has no frequencies`)
-  const { inverseFrequencies } = of.rope
-  const half = inverseFrequencies.length
-  const table = new Float32Array(tokens * half)
-  for (let t = 0; t < tokens; t++) {
-    for (let i = 0; i < half; i++) table[t * half + i] = wave(Math.fround(t * Math.fround(inverseFrequencies[i]!)))
-  }
-  return new ort.Tensor('float32', table, [tokens, half])
+  return new ort.Tensor('float32', rotaryTable(of.rope, tokens, wave), [tokens, of.rope.inverseFrequencies.length])
 }

@@ -30,7 +30,7 @@ import { type Cut, weightsOf } from './weights.ts'
 export interface ForwardOptions {
   /** Threads inside one operation; undefined: the physical cores. */
   readonly threads?: number | undefined
-  readonly kernel?: AttentionKernel | undefined
+  readonly kernel?: Exclude<AttentionKernel, 'cached'> | undefined
 }
 
 /** Bytes of logits alive at once; the head is the widest operation by far. */

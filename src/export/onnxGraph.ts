@@ -1,449 +1,159 @@
 import { UnsupportedModelError } from '../errors.ts'
-import { elementTypes, type OnnxInitializer, type OnnxNode, type OnnxValue } from '../format/onnx/encode.ts'
-import type { Environment, Graph, GraphInput } from '../graph/graph.ts'
-import type { Node } from '../graph/operations.ts'
-import { programOf, type Stage } from '../graph/program.ts'
-import { lowerNode } from '../graph/toOnnx.ts'
-import { findRole, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
-import { countOf } from '../model/configValue.ts'
+import type { Head, Program, Stage } from '../graph/program.ts'
+import { programOf } from '../graph/program.ts'
 import type { Model } from '../model/model.ts'
-import { unitOf } from '../model/plan.ts'
-import {
-  blockChannels,
-  blockConstants,
-  float16Constant,
-  float32Constant,
-  type OnnxConstant,
-  tableConstants,
-  type WeightValues,
-} from './onnxWeights.ts'
+import { cachedAttentions, KeyValueCaches } from './onnxCaches.ts'
+import type { OnnxDtype } from './onnxProducts.ts'
+import { headStage, Sheet } from './onnxSheet.ts'
+import { type Side, Surroundings } from './onnxSurroundings.ts'
+import { type OnnxGraph, OnnxWriter } from './onnxWriter.ts'
 
-/** How matrices are stored and multiplied; the names are those of transformers.js. */
-export type OnnxDtype = 'fp32' | 'fp16' | 'q8' | 'q4'
-
-/** A whole decoder as one graph, its weights not yet read. */
-export interface ComposedOnnx {
-  readonly nodes: readonly OnnxNode[]
-  /** Constants of some bytes. */
-  readonly initializers: readonly OnnxInitializer[]
-  /** Weights and tables, for files beside the model. */
-  readonly constants: readonly OnnxConstant[]
-  readonly inputs: readonly OnnxValue[]
-  readonly outputs: readonly OnnxValue[]
-  /** Key/value heads of each cache slot. */
-  readonly cacheHeads: readonly number[]
+/** A graph and the name that transformers.js has for its file. */
+export interface ComposedOnnx extends OnnxGraph {
+  readonly file: 'model' | 'encoder_model' | 'decoder_model_merged'
 }
 
-/** Longest table of rotary positions: 128 MiB of cosines for heads of 256. */
-const maxPositions = 2 ** 18
-
 /**
- * The decoder `model`, plans already applied, as transformers.js calls it: the stages of the engine's own program one after
- * the other, weights as constants. `input_ids` (B,T), `attention_mask` (B,P+T) and `past_key_values.N.key|value` (B,K,P,E)
- * → `logits` (B,L,V) and `present.N.key|value`; N counts the attentions there are, from 0. `num_logits_to_keep` () says L:
- * the last so many positions, 0 for all. Rows are padded on the right, if at all.
+ * `model`, plans already applied, as transformers.js calls it: the stages of the engine's own program one after the other,
+ * weights as constants.
  *
- * - fp16: products, attention and caches in half precision; the residual stream, norms and logits in float32.
+ * | family          | graph                  | reads                                                    | gives                        |
+ * |-----------------|------------------------|----------------------------------------------------------|------------------------------|
+ * | decoder         | `model`                | `input_ids` (B,T), `attention_mask` (B,P+T), the cache   | `logits` (B,L,V), the cache  |
+ * | encoder         | `model`                | `input_ids`, `attention_mask`, `token_type_ids` (B,T)    | `logits` (B,T,V) or (B,C), or `last_hidden_state` (B,T,D) |
+ * | encoder-decoder | `encoder_model`        | `input_ids`, `attention_mask` (B,S)                      | `last_hidden_state` (B,S,D)  |
+ * |                 | `decoder_model_merged` | `input_ids` (B,T), `encoder_hidden_states`, `encoder_attention_mask`, the cache | `logits` (B,L,V), the cache |
+ *
+ * Inputs that nothing needs are left out. `num_logits_to_keep` () of decoders says L: the last so many positions, 0 for all.
+ * One decoder serves with and without a cache: `use_cache_branch` is not asked for, and transformers.js does not give it then.
+ * Decoders with GroupQueryAttention take rows that are padded on the right, if at all; those from plain operators on either
+ * side.
+ *
+ * - fp16: products with weights, GroupQueryAttention and caches in half precision; the residual stream, norms, other attention
+ *   and logits in float32.
  * - q8: matrices of 8 bits in blocks of 32 (MatMulNBits), their inputs quantised in blocks as they come; embedding of 8
  *   bits. DynamicQuantizeMatMul, which other exporters write here, has one scale for a whole input: with the few large
  *   channels of SmolLM2-135M it moves the predictions by 0.4 nats, blocks by 0.006.
  * - q4: the same with 4 bits, but for the head, which has 8.
  *
- * Throws `UnsupportedModelError` for attention that onnxruntime's GroupQueryAttention does not compute.
+ * Throws `UnsupportedModelError` for a head that has no such form.
  */
-export function composeDecoder(model: Model, dtype: OnnxDtype): ComposedOnnx {
-  if (model.architecture.family !== 'decoder') {
+export function composeOnnx(model: Model, dtype: OnnxDtype): ComposedOnnx[] {
+  if ('answerProj' in model.outer) {
     throw new UnsupportedModelError(
-      `${model.id}: is an ${model.architecture.family}, expected a decoder for the ONNX export; export to huggingface`,
+      `${model.id}: answers questions by spans (qa_outputs), which the ONNX export does not write, expected a masked-LM head, a classifier or no head; export to huggingface`,
     )
   }
-  const program = programOf(model, 'fused')
-  if (program.heads === undefined) throw new RangeError(`${model.id}: a decoder without a head`)
-  const sheet = new Sheet(model, dtype)
-  for (const stage of program.stages) {
-    const graph = stage.graph(stage.block?.units ?? 0)
-    const written = graph === 'copy' ? sheet.state(stage.reads['hidden'] ?? 'hidden') : sheet.place(stage, graph)
-    sheet.setState(stage.writes, written)
-  }
-  sheet.keepLastPositions()
-  const { graph, weights } = program.heads.logits
-  const head: Stage = { name: headStage, ids: 'ids', reads: {}, writes: 'hidden', weights, graph: () => graph }
-  return sheet.finish(sheet.place(head, graph))
+  const program = programOf(model, 'cached')
+  const composers = { decoder: composeDecoder, encoder: composeEncoder, encoderDecoder: composeEncoderDecoder }
+  return composers[model.architecture.family](model, program, dtype)
 }
 
-const headStage = 'head'
-
-type Precision = 'float32' | 'float16'
-
-/** A graph being written: names made unique by the stage's, each constant once, values of two precisions. */
-class Sheet {
-  readonly #nodes: OnnxNode[] = []
-  readonly #initializers: OnnxInitializer[] = []
-  readonly #constants = new Map<string, OnnxConstant>()
-  readonly #states = new Map<string, string>()
-  readonly #environments = new Map<string, string>()
-  readonly #precisions = new Map<string, Precision>()
-  readonly #casts = new Map<string, string>()
-  readonly #cacheHeads: number[] = []
-  readonly #model: Model
-  readonly #dtype: OnnxDtype
-
-  constructor(model: Model, dtype: OnnxDtype) {
-    this.#model = model
-    this.#dtype = dtype
-  }
-
-  state(name: string): string {
-    const value = this.#states.get(name)
-    if (value === undefined) throw new RangeError(`state ${name} is read before it is written`)
-    return value
-  }
-
-  setState(name: string, value: string): void {
-    this.#states.set(name, value)
-  }
-
-  /** Writes the nodes of a stage and returns the value that is its output. */
-  place(stage: Stage, graph: Graph): string {
-    const names = new Map<string, string>()
-    const weights = new Map<string, WeightValues>()
-    for (const input of graph.inputs) {
-      const { source, value } = input
-      if (source.from === 'weight') weights.set(value.name, this.#weightOf(stage, source.role))
-      else names.set(value.name, this.#inputOf(stage, input))
-    }
-    for (const node of graph.nodes) {
-      names.set(node.output.name, this.#placeNode(stage, node, names, weights))
-    }
-    const output = names.get(graph.outputs[0]!.value.name)
-    if (output === undefined) throw new RangeError(`${stage.name}: its graph has no output`)
-    return output
-  }
-
-  /** Cuts `hidden` (B,T,D) to its last `num_logits_to_keep` positions: the head is the widest product of a model. */
-  keepLastPositions(): void {
-    const [one, last, axis] = [
-      this.#int64('shape_1', [1]),
-      this.#int64('int64_max', [2n ** 63n - 1n]),
-      this.#int64('axis_1', [1]),
-    ]
-    this.#node('Reshape', ['num_logits_to_keep', one], 'keep')
-    this.#node('Neg', ['keep'], 'keep_from')
-    const kept = this.#node(
-      'Slice',
-      [this.#as(this.state('hidden'), 'float32'), 'keep_from', last, axis],
-      'kept_hidden',
-    )
-    this.setState('hidden', kept)
-  }
-
-  finish(logits: string): ComposedOnnx {
-    this.#node('Identity', [this.#as(logits, 'float32')], 'logits')
-    const { V, E } = this.#model.sizes as { V: number; E: number }
-    const cacheType = this.#dtype === 'fp16' ? 'float16' : 'float32'
-    const caches = (name: string, length: string): OnnxValue[] =>
-      this.#cacheHeads.flatMap((heads, slot) =>
-        ['key', 'value'].map((part) => ({
-          name: `${name}.${slot}.${part}`,
-          type: cacheType,
-          dims: ['batch_size', heads, length, E],
-        })),
-      )
-    const withCaches = this.#cacheHeads.length > 0
-    return {
-      nodes: this.#nodes,
-      initializers: this.#initializers,
-      constants: [...this.#constants.values()],
-      inputs: [
-        { name: 'input_ids', type: 'int64', dims: ['batch_size', 'sequence_length'] },
-        ...(withCaches
-          ? [{ name: 'attention_mask', type: 'int64', dims: ['batch_size', 'total_sequence_length'] } as const]
-          : []),
-        { name: 'num_logits_to_keep', type: 'int64', dims: [] },
-        ...caches('past_key_values', 'past_sequence_length'),
-      ],
-      outputs: [
-        { name: 'logits', type: 'float32', dims: ['batch_size', 'num_logits', V] },
-        ...caches('present', 'total_sequence_length'),
-      ],
-      cacheHeads: this.#cacheHeads,
-    }
-  }
-
-  #placeNode(
-    stage: Stage,
-    node: Node,
-    names: ReadonlyMap<string, string>,
-    weights: ReadonlyMap<string, WeightValues>,
-  ): string {
-    const output = `${stage.name}/${node.output.name}`
-    const weight = (position: number): WeightValues | undefined => weights.get(node.inputs[position]?.name ?? '')
-    const value = (position: number, precision: Precision): string => {
-      const { name } = node.inputs[position]!
-      const own = weights.get(name)
-      if (own !== undefined)
-        return this.#constant(precision === 'float16' ? float16Constant(own) : float32Constant(own))
-      return this.#as(names.get(name)!, precision)
-    }
-    const matrix = weight(1)
-    if (node.op === 'linear' && matrix !== undefined) {
-      const bias = weight(2)
-      return this.#placeLinear(stage, value, matrix, bias, node.attributes.inputFirst === true, output)
-    }
-    const table = weight(0)
-    if (node.op === 'embedding' && table !== undefined)
-      return this.#placeEmbedding(table, names.get(node.inputs[1]!.name)!, output)
-
-    const inHalf = this.#dtype === 'fp16' && (node.op === 'groupQueryAttention' || this.#staysHalf(node, names))
-    const precision: Precision = inHalf ? 'float16' : 'float32'
-    const inputs = node.inputs.map((_, position) => value(position, precision))
-    const renamed = { ...node, inputs: inputs.map((name) => ({ name })), output: { name: output } } as Node
-    const lowered = lowerNode(renamed)
-    this.#initializers.push(...lowered.initializers)
-    this.#nodes.push(
-      ...lowered.nodes.map((each) =>
-        node.op === 'groupQueryAttention' ? this.#withCache(each, node.attributes.kvHeads) : each,
-      ),
-    )
-    this.#precisions.set(output, precision)
-    return output
-  }
-
-  /** Element-wise operations go on in the precision they are handed; their results stay small enough for a half. */
-  #staysHalf(node: Node, names: ReadonlyMap<string, string>): boolean {
-    const stays = ['silu', 'gelu', 'geluTanh', 'relu', 'mul', 'reshape']
-    return (
-      stays.includes(node.op) &&
-      node.inputs.every(({ name }) => this.#precisions.get(names.get(name) ?? '') === 'float16')
-    )
-  }
-
-  #placeLinear(
-    stage: Stage,
-    value: (position: number, precision: Precision) => string,
-    matrix: WeightValues,
-    bias: WeightValues | undefined,
-    inputFirst: boolean,
-    output: string,
-  ): string {
-    const product = bias === undefined ? output : `${output}/product`
-    const precision: Precision = this.#dtype === 'fp16' ? 'float16' : 'float32'
-    const x = value(0, precision)
-    const write: Record<OnnxDtype, () => void> = {
-      fp32: () => this.#product(x, this.#constant(float32Constant(matrix)), inputFirst, product),
-      fp16: () => this.#product(x, this.#constant(float16Constant(matrix)), inputFirst, product),
-      q8: () => this.#blockProduct(x, matrix, inputFirst, 8, product),
-      q4: () => this.#blockProduct(x, matrix, inputFirst, stage.name === headStage ? 8 : 4, product),
-    }
-    write[this.#dtype]()
-    if (bias !== undefined) {
-      const constant = precision === 'float16' ? float16Constant(bias) : float32Constant(bias)
-      this.#node('Add', [product, this.#constant(constant)], output)
-    }
-    this.#precisions.set(output, precision)
-    return output
-  }
-
-  #blockProduct(x: string, matrix: WeightValues, inputFirst: boolean, bits: 4 | 8, output: string): void {
-    const [first, second] = matrix.dims as [number, number]
-    const [outputs, inputs] = inputFirst ? [second, first] : [first, second]
-    const constants = blockConstants(matrix, inputFirst, bits).map((each) => this.#constant(each))
-    const attributes = {
-      K: { int: inputs },
-      N: { int: outputs },
-      bits: { int: bits },
-      block_size: { int: blockChannels },
-      // inputs in blocks of 8 bits too: ten times faster for one token on a CPU than in float32, which is the default
-      accuracy_level: { int: 4 },
-    }
-    this.#node('MatMulNBits', [x, ...constants], output, attributes, 'com.microsoft')
-  }
-
-  /** x wᵀ with w (O,I) as checkpoints have it, or x w with w (I,O). */
-  #product(x: string, w: string, inputFirst: boolean, output: string): void {
-    if (inputFirst) this.#node('MatMul', [x, w], output)
-    else this.#node('FusedMatMul', [x, w], output, { transB: { int: 1 } }, 'com.microsoft')
-  }
-
-  #placeEmbedding(table: WeightValues, ids: string, output: string): string {
-    if (this.#dtype === 'fp32' || this.#dtype === 'fp16') {
-      const precision: Precision = this.#dtype === 'fp16' ? 'float16' : 'float32'
-      const constant = precision === 'float16' ? float16Constant(table) : float32Constant(table)
-      this.#node('Gather', [this.#constant(constant), ids], output)
-      this.#precisions.set(output, precision)
-      return output
-    }
-    const parts = tableConstants(table).map((each, i) =>
-      this.#node('Gather', [this.#constant(each), ids], `${output}/part_${i}`),
-    )
-    const [codes, scales, zeros] = parts as [string, string, string]
-    const toFloat = { to: { int: elementTypes.float32 } }
-    const code = this.#node('Cast', [codes], `${output}/code`, toFloat)
-    const zero = this.#node('Cast', [zeros], `${output}/zero`, toFloat)
-    const centred = this.#node('Sub', [code, zero], `${output}/centred`)
-    return this.#node('Mul', [centred, scales], output)
-  }
-
-  /** The same attention with the keys and values of earlier calls before its own. */
-  #withCache(node: OnnxNode, kvHeads: number): OnnxNode {
-    const slot = this.#cacheHeads.push(kvHeads) - 1
-    const inputs = [...node.inputs]
-    inputs[3] = `past_key_values.${slot}.key`
-    inputs[4] = `past_key_values.${slot}.value`
-    return { ...node, inputs, outputs: [node.outputs[0]!, `present.${slot}.key`, `present.${slot}.value`] }
-  }
-
-  #inputOf(stage: Stage, { source, value }: GraphInput): string {
-    if (source.from === 'state') return this.state(stage.reads[source.name] ?? source.name)
-    if (source.from === 'data' && source.name === 'ids') return 'input_ids'
-    if (source.from === 'environment') {
-      const key = JSON.stringify(source.of)
-      let name = this.#environments.get(key)
-      if (name === undefined) {
-        name = this.#environment(source.of)
-        this.#environments.set(key, name)
-      }
-      return name
-    }
-    throw new UnsupportedModelError(
-      `${this.#model.id}: ${stage.name} reads ${value.name}, which the ONNX export of a decoder has not; export to huggingface`,
-    )
-  }
-
-  #environment(of: Environment): string {
-    const make: Record<Environment['type'], (() => string) | undefined> = {
-      rotaryCos: () => this.#rotaryTable(of, 'cos', Math.cos),
-      rotarySin: () => this.#rotaryTable(of, 'sin', Math.sin),
-      lastPosition: () => this.#lastPosition(),
-      length: () => this.#totalLength(),
-      positionIndex: () => this.#positionIndex(of.type === 'positionIndex' ? of.offset : 0),
-      keyPositions: undefined,
-      causalMask: undefined,
-      sinusoids: undefined,
-      distanceBuckets: undefined,
-    }
-    const found = make[of.type]
-    if (found === undefined) {
-      throw new UnsupportedModelError(
-        `${this.#model.id}: its attention needs ${of.type}, expected a form that onnxruntime's GroupQueryAttention computes with a cache (rotary or learned positions, heads of a multiple of 16 channels); export to huggingface`,
-      )
-    }
-    return found()
-  }
-
-  /** (P,R/2) for every position the model knows; the angle is a float32 product, as in the engine. */
-  #rotaryTable(of: Environment, label: string, wave: (angle: number) => number): string {
-    if (of.type !== 'rotaryCos' && of.type !== 'rotarySin') throw new RangeError(`${of.type} has no frequencies`)
-    const { inverseFrequencies } = of.rope
-    const positions = Math.min(maxPositions, countOf(this.#model.config, 'max_position_embeddings', 2048))
-    const half = inverseFrequencies.length
-    const name = `rotary_${label}_${[...this.#environments.keys()].filter((key) => key.includes(of.type)).length}`
-    const table: WeightValues = {
-      name,
-      dims: [positions, half],
-      async read() {
-        const values = new Float32Array(positions * half)
-        for (let t = 0; t < positions; t++) {
-          for (let i = 0; i < half; i++) {
-            values[t * half + i] = wave(Math.fround(t * Math.fround(inverseFrequencies[i]!)))
-          }
-        }
-        return values
-      },
-    }
-    const isHalf = this.#dtype === 'fp16'
-    this.#precisions.set(isHalf ? `${name}:float16` : name, isHalf ? 'float16' : 'float32')
-    return this.#constant(isHalf ? float16Constant(table) : float32Constant(table))
-  }
-
-  /** (B) int32: tokens of each row that are not padding, less one. */
-  #lastPosition(): string {
-    const [axis, one] = [this.#int64('mask_axis', [1]), this.#int64('one', [1])]
-    this.#node('ReduceSum', ['attention_mask', axis], 'mask_sum', { keepdims: { int: 0 } })
-    this.#node('Sub', ['mask_sum', one], 'mask_last')
-    return this.#node('Cast', ['mask_last'], 'last_position', { to: { int: elementTypes.int32 } })
-  }
-
-  /** () int32: P + T. */
-  #totalLength(): string {
-    return this.#node('Cast', [this.#length('attention_mask', 'total')], 'total_length', {
-      to: { int: elementTypes.int32 },
-    })
-  }
-
-  /** (T) int64: the rows of a table of positions, those before in the cache. */
-  #positionIndex(offset: number): string {
-    const end = this.#node(
-      'Add',
-      [this.#length('attention_mask', 'end'), this.#scalar('position_offset', offset)],
-      'position_end',
-    )
-    const start = this.#node('Sub', [end, this.#length('input_ids', 'new')], 'position_start')
-    return this.#node('Range', [start, end, this.#scalar('position_step', 1)], 'position_index')
-  }
-
-  /** () int64: the second dimension of an input. */
-  #length(input: string, label: string): string {
-    this.#node('Shape', [input], `${label}_shape`)
-    return this.#node('Gather', [`${label}_shape`, this.#scalar(`${label}_axis`, 1)], `${label}_size`)
-  }
-
-  #weightOf(stage: Stage, role: string): WeightValues {
-    const place = findRole(stage.weights, role)
-    if (place === undefined) throw new RangeError(`${stage.name}: has no weight "${role}"`)
-    const { block } = stage
-    const sizes =
-      block === undefined ? this.#model.sizes : { ...this.#model.sizes, [unitOf(this.#model, block)]: block.units }
-    const { name, axes, piece } = place
-    const store = this.#model.weights
-    if (piece === undefined) return { name, dims: shapeOf(axes, sizes), read: () => store.read(name) }
-    return {
-      name: `${name}:${role}`,
-      dims: shapeOf(pieceAxes(axes, piece), sizes),
-      read: async () => sliceTensor(await store.read(name), 1, shapeOf(axes, sizes), pieceRuns(axes, sizes, piece)),
-    }
-  }
-
-  #constant(constant: OnnxConstant): string {
-    if (!this.#constants.has(constant.name)) this.#constants.set(constant.name, constant)
-    return constant.name
-  }
-
-  /** `value` in the precision asked for, cast once. */
-  #as(value: string, precision: Precision): string {
-    const found = this.#precisions.get(value) ?? precision
-    if (found === precision) return value
-    const key = `${value}/${precision}`
-    const known = this.#casts.get(key)
-    if (known !== undefined) return known
-    this.#casts.set(key, this.#node('Cast', [value], key, { to: { int: elementTypes[precision] } }))
-    this.#precisions.set(key, precision)
-    return key
-  }
-
-  #node(
-    type: string,
-    inputs: readonly string[],
-    output: string,
-    attributes?: OnnxNode['attributes'],
-    domain?: string,
-  ): string {
-    this.#nodes.push({ type, inputs, outputs: [output], ...(attributes && { attributes }), ...(domain && { domain }) })
-    return output
-  }
-
-  #int64(name: string, values: readonly (number | bigint)[], dims: readonly number[] = [values.length]): string {
-    if (this.#initializers.some((each) => each.name === name)) return name
-    this.#initializers.push({
-      name,
-      type: 'int64',
-      dims,
-      data: new Uint8Array(BigInt64Array.from(values, BigInt).buffer),
-    })
-    return name
-  }
-
-  #scalar(name: string, value: number): string {
-    return this.#int64(name, [value], [])
-  }
+function composeDecoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
+  const { sheet, writer } = startDecoder(model, dtype, () => ({ reads: 'past' }))
+  sheet.run(program.stages)
+  return [{ file: 'model', ...finishLogits(sheet, writer, model, logitsHead(model, program)) }]
 }
+
+function composeEncoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
+  const { sheet, writer } = startRow(model, dtype)
+  sheet.run(program.stages)
+  const head = program.heads?.logits
+  if (head === undefined) return [{ file: 'model', ...finishStates(sheet, writer, model, 'hidden') }]
+  if (head.readsFirst) sheet.setState('hidden', firstPosition(sheet, writer))
+  const logits = sheet.place(headOf(head), head.graph)
+  const { C, V } = model.sizes as { C: number; V: number }
+  const isClassifier = 'classifier' in model.outer
+  const dims = ['batch_size', ...(head.readsFirst ? [] : ['sequence_length']), isClassifier ? C : V]
+  return [{ file: 'model', ...finish(writer, logits, 'logits', dims) }]
+}
+
+function composeEncoderDecoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
+  const { sheet: encoder, writer } = startRow(model, dtype)
+  encoder.run(program.stages.filter(({ ids }) => ids === 'ids'))
+  const decoder = startDecoder(model, dtype, (caches) => ({ reads: 'memory', caches }))
+  const [reader] = cachedAttentions(model, 'crossAttention')
+  if (reader !== undefined) decoder.sheet.setState('memory', unseenMemory(decoder.writer, decoder.caches, model))
+  decoder.sheet.run(program.stages.filter(({ ids }) => ids === 'decoderIds'))
+  return [
+    { file: 'encoder_model', ...finishStates(encoder, writer, model, 'memory') },
+    {
+      file: 'decoder_model_merged',
+      ...finishLogits(decoder.sheet, decoder.writer, model, logitsHead(model, program)),
+    },
+  ]
+}
+
+function startRow(model: Model, dtype: OnnxDtype) {
+  const writer = new OnnxWriter()
+  const surroundings = new Surroundings(writer, model, { reads: 'row' }, 'float32')
+  return { writer, sheet: new Sheet(writer, model, dtype, surroundings, undefined) }
+}
+
+function startDecoder(model: Model, dtype: OnnxDtype, sideOf: (caches: KeyValueCaches) => Side) {
+  const precision = dtype === 'fp16' ? 'float16' : 'float32'
+  const writer = new OnnxWriter()
+  const caches = new KeyValueCaches(writer, model, precision)
+  const surroundings = new Surroundings(writer, model, sideOf(caches), precision)
+  return { writer, caches, sheet: new Sheet(writer, model, dtype, surroundings, caches) }
+}
+
+/** What of the encoder's output (B,S,D) has no keys and values in the cache yet: everything in the first call, later nothing. */
+function unseenMemory(writer: OnnxWriter, caches: KeyValueCaches, { sizes }: Model): string {
+  const dims = ['batch_size', 'encoder_sequence_length', sizes['D']!]
+  const memory = writer.input({ name: 'encoder_hidden_states', type: 'float32', dims })
+  const seen = caches.pastLength('crossAttention')
+  const unseen = writer.node('Slice', [memory, seen, int64Max(writer), writer.int64('axes_1', [1])], 'unseen_memory')
+  writer.setPrecision(unseen, 'float32')
+  return unseen
+}
+
+function logitsHead({ id }: Model, { heads }: Program): Head {
+  if (heads === undefined) throw new RangeError(`${id}: a decoder without a head`)
+  return heads.logits
+}
+
+const headOf = ({ weights, graph }: Head): Stage => ({
+  name: headStage,
+  ids: 'ids',
+  reads: {},
+  writes: 'logits',
+  weights,
+  graph: () => graph,
+})
+
+function finishLogits(sheet: Sheet, writer: OnnxWriter, { sizes }: Model, head: Head): OnnxGraph {
+  sheet.setState('hidden', lastPositions(sheet, writer))
+  const logits = sheet.place(headOf(head), head.graph)
+  return finish(writer, logits, 'logits', ['batch_size', 'num_logits', sizes['V']!])
+}
+
+function finishStates(sheet: Sheet, writer: OnnxWriter, { sizes }: Model, state: string): OnnxGraph {
+  return finish(writer, sheet.state(state), 'last_hidden_state', ['batch_size', 'sequence_length', sizes['D']!])
+}
+
+function finish(writer: OnnxWriter, value: string, name: string, dims: readonly (string | number)[]): OnnxGraph {
+  writer.node('Identity', [writer.as(value, 'float32')], name)
+  writer.output({ name, type: 'float32', dims })
+  return writer.finish()
+}
+
+/** Cuts `hidden` (B,T,D) to its last `num_logits_to_keep` positions: the head is the widest product of a model. */
+function lastPositions(sheet: Sheet, writer: OnnxWriter): string {
+  const count = writer.input({ name: 'num_logits_to_keep', type: 'int64', dims: [] })
+  const from = writer.node('Neg', [writer.node('Reshape', [count, writer.int64('shape_1', [1])], 'keep')], 'keep_from')
+  const hidden = writer.as(sheet.state('hidden'), 'float32')
+  const kept = writer.node('Slice', [hidden, from, int64Max(writer), writer.int64('axes_1', [1])], 'kept_hidden')
+  writer.setPrecision(kept, 'float32')
+  return kept
+}
+
+/** `hidden` (B,T,D) → (B,D), of which a row's class is read. */
+function firstPosition(sheet: Sheet, writer: OnnxWriter): string {
+  const hidden = writer.as(sheet.state('hidden'), 'float32')
+  const first = writer.node('Gather', [hidden, writer.int64('zero', [0], [])], 'first_hidden', { axis: { int: 1 } })
+  writer.setPrecision(first, 'float32')
+  return first
+}
+
+const int64Max = (writer: OnnxWriter): string => writer.int64('int64_max', [2n ** 63n - 1n])

@@ -1,12 +1,15 @@
 import type { AttentionForm, Positions, RopeForm } from '../model/forms.ts'
-import { type BranchPart, buildGraph, type Graph, type GraphBuilder } from './graph.ts'
+import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'
 import { project } from './linear.ts'
 import { norm } from './norm.ts'
 import type { Value } from './operations.ts'
 import { softcap } from './softcap.ts'
 
-/** How attention is computed: one fused kernel for scoring, or primitives, which have backward rules. */
-export type AttentionKernel = 'fused' | 'primitives'
+/**
+ * How attention is computed: one fused kernel for scoring, or primitives, which have backward rules; `cached`, for exports, is
+ * the fused kernel of decoders, whose cache its operator has inside, and primitives behind a cache for everything else.
+ */
+export type AttentionKernel = 'fused' | 'primitives' | 'cached'
 
 /**
  * y = x + o(softmax(cap(q kᵀ · scale) + bias + mask) v), with q, k, v = rotate(W norm(x)): x (B,T,D) → y (B,T,D).
@@ -33,7 +36,10 @@ export function attentionGraph(
   const q = normHeads(g, form, into('q', 'Q'), 'qNorm', kvHeads * form.groupSize) // (B,T,K·G·E)
   const k = normHeads(g, form, into('k', 'KV'), 'kNorm', kvHeads) // (B,T,K·E)
   const v = into('v', 'KV') // (B,T,K·E)
-  const attended = attend[isFusable(form) ? kernel : 'primitives'](g, form, kvHeads, q, k, v) // (B,T,K·G·E)
+  const attended =
+    kernel !== 'primitives' && isFusable(form)
+      ? fused(g, form, kvHeads, q, k, v)
+      : fromPrimitives(g, form, kvHeads, q, k, v, kernel === 'cached') // (B,T,K·G·E)
   if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
   const bias = biases.o ? 'oBias' : undefined
   const y = project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q', inputFirst })
@@ -60,53 +66,66 @@ function normHeads(g: GraphBuilder, form: AttentionForm, x: Value, role: string,
 
 type AlibiForm = Extract<Positions, { type: 'alibi' }>
 
-type Attend = (g: GraphBuilder, form: AttentionForm, kvHeads: number, q: Value, k: Value, v: Value) => Value
+function fused(g: GraphBuilder, form: AttentionForm, kvHeads: number, q: Value, k: Value, v: Value): Value {
+  const last = g.environment({ type: 'lastPosition' }, ['B'])
+  const length = g.environment({ type: 'length' }, [])
+  const turned = form.positions.type === 'rotary' ? rotation(g, form.positions.rope) : []
+  return g.apply('groupQueryAttention', [q, k, v, last, length, ...turned], {
+    heads: kvHeads * form.groupSize,
+    kvHeads,
+    scale: form.scale,
+    window: form.window,
+    softcap: form.softcap,
+  })
+}
 
-const attend: Record<AttentionKernel, Attend> = {
-  fused(g, form, kvHeads, q, k, v) {
-    const last = g.environment({ type: 'lastPosition' }, ['B'])
-    const length = g.environment({ type: 'length' }, [])
-    const turned = form.positions.type === 'rotary' ? rotation(g, form.positions.rope) : []
-    return g.apply('groupQueryAttention', [q, k, v, last, length, ...turned], {
-      heads: kvHeads * form.groupSize,
-      kvHeads,
-      scale: form.scale,
-      window: form.window,
-      softcap: form.softcap,
+/** With a cache, keys and values are those of S = P + T positions, the queries those of the last T. */
+function fromPrimitives(
+  g: GraphBuilder,
+  form: AttentionForm,
+  kvHeads: number,
+  q: Value,
+  k: Value,
+  v: Value,
+  cached: boolean,
+): Value {
+  const { headDim: E, groupSize: G, positions } = form
+  const split = (value: Value, group: number) =>
+    g.apply('transpose', [g.apply('reshape', [value], { shape: [0, 0, kvHeads, group, E] })], {
+      order: [0, 2, 3, 1, 4],
     })
-  },
-  primitives(g, form, kvHeads, q, k, v) {
-    const { headDim: E, groupSize: G, positions } = form
-    const split = (value: Value, group: number) =>
-      g.apply('transpose', [g.apply('reshape', [value], { shape: [0, 0, kvHeads, group, E] })], {
-        order: [0, 2, 3, 1, 4],
-      })
-    const turn = (value: Value) => (positions.type === 'rotary' ? rotate(g, positions.rope, E, value) : value)
-    const qs = turn(split(q, G)) // (B,K,G,T,E)
-    const ks = turn(split(k, 1)) // (B,K,1,T,E)
-    const vs = split(v, 1) // (B,K,1,T,E)
-    const products = g.apply('matmul', [qs, g.apply('transpose', [ks], { order: [0, 1, 2, 4, 3] })], {}) // (B,K,G,T,T)
-    let scores = g.apply('scale', [products], { by: form.scale })
-    if (form.softcap !== undefined) scores = softcap(g, scores, form.softcap)
-    if (positions.type === 'alibi') scores = g.apply('add', [scores, alibi(g, positions, kvHeads, G)], {})
-    const mask = g.environment({ type: 'causalMask', window: form.window }, ['T', 'T'])
-    const weights = g.apply('softmax', [g.apply('add', [scores, mask], {})], {})
-    const mixed = g.apply('matmul', [weights, vs], {}) // (B,K,G,T,E)
-    return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 3, 1, 2, 4] })], {
-      shape: [0, 0, kvHeads * G * E],
-    })
-  },
+  const turn = (value: Value) => (positions.type === 'rotary' ? rotate(g, positions.rope, E, value) : value)
+  const withPast = (part: CachePart, value: Value) => (cached ? rememberHeads(g, part, value, E) : value)
+  const qs = turn(split(q, G)) // (B,K,G,T,E)
+  const ks = withPast('key', turn(split(k, 1))) // (B,K,1,S,E)
+  const vs = withPast('value', split(v, 1)) // (B,K,1,S,E)
+  const products = g.apply('matmul', [qs, g.apply('transpose', [ks], { order: [0, 1, 2, 4, 3] })], {}) // (B,K,G,T,S)
+  let scores = g.apply('scale', [products], { by: form.scale })
+  if (form.softcap !== undefined) scores = softcap(g, scores, form.softcap)
+  if (positions.type === 'alibi') scores = g.apply('add', [scores, alibi(g, positions, kvHeads, G)], {})
+  const mask = g.environment({ type: 'causalMask', window: form.window }, ['T', 'S'])
+  const weights = g.apply('softmax', [g.apply('add', [scores, mask], {})], {})
+  const mixed = g.apply('matmul', [weights, vs], {}) // (B,K,G,T,E)
+  return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 3, 1, 2, 4] })], {
+    shape: [0, 0, kvHeads * G * E],
+  })
+}
+
+/** x (B,K,1,T,E) behind what the cache has of it: (B,K,1,P+T,E). */
+function rememberHeads(g: GraphBuilder, part: CachePart, x: Value, headDim: number): Value {
+  const flat = g.apply('reshape', [x], { shape: [0, 0, -1, headDim] })
+  return g.apply('reshape', [g.remember(part, flat)], { shape: [0, 0, 1, -1, headDim] })
 }
 
 /**
- * slope · key position · factor: (K,G,1,T). The distance to the query would do the same: softmax does not see what all keys
+ * slope · key position · factor: (K,G,1,S). The distance to the query would do the same: softmax does not see what all keys
  * of a query have in common.
  */
 function alibi(g: GraphBuilder, form: AlibiForm, kvHeads: number, groupSize: number): Value {
   const round = (x: Value) => (form.rounds === 'bfloat16' ? g.apply('roundToBfloat16', [x], {}) : x)
   const slopes = round(g.constant('slopes', 'K G', form.slopes, ['K', 'G']))
   const byHead = g.apply('reshape', [slopes], { shape: [kvHeads, groupSize, 1, 1] })
-  const positions = round(g.environment({ type: 'keyPositions' }, ['T']))
+  const positions = round(g.environment({ type: 'keyPositions' }, ['S']))
   return g.apply('scale', [round(g.apply('mul', [byHead, positions], {}))], { by: form.factor })
 }
 

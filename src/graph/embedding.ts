@@ -2,8 +2,11 @@ import type { EmbeddingForm } from '../model/forms.ts'
 import { buildGraph, type Graph } from './graph.ts'
 import { norm } from './norm.ts'
 
+/** Tokens are all of the first type, or of those that `tokenTypeIds` says. */
+export type TokenTypes = 'first' | 'given'
+
 /** x = norm(table[ids] · scale + positions + type): ids (B,T) → x (B,T,D), each part where the form has it. */
-export function embeddingGraph(form: EmbeddingForm): Graph {
+export function embeddingGraph(form: EmbeddingForm, types: TokenTypes = 'first'): Graph {
   const g = buildGraph('embedding')
   let x = g.apply('embedding', [g.weight('embedTokens', ['V', 'D']), g.data('ids', ['B', 'T'])], {})
   if (form.scale !== undefined) x = g.apply('scale', [x], { by: form.scale })
@@ -16,8 +19,12 @@ export function embeddingGraph(form: EmbeddingForm): Graph {
     x = g.apply('add', [x, g.environment({ type: 'sinusoids', ...form.sinusoids }, ['T', 'D'])], {})
   }
   if (form.tokenTypes) {
-    const first = g.apply('slice', [g.weight('tokenTypes', ['A', 'D'])], { axis: 0, start: 0, end: 1 }) // (1,D)
-    x = g.apply('add', [x, first], {})
+    const table = g.weight('tokenTypes', ['A', 'D'])
+    const added =
+      types === 'first'
+        ? g.apply('slice', [table], { axis: 0, start: 0, end: 1 }) // (1,D)
+        : g.apply('embedding', [table, g.data('tokenTypeIds', ['B', 'T'])], {}) // (B,T,D)
+    x = g.apply('add', [x, added], {})
   }
   if (form.norm !== undefined) x = norm(g, form.norm, x, 'embedNorm')
   return g.finish([[x, ['B', 'T', 'D']]])

@@ -13,10 +13,16 @@ export type InputSource =
   | { readonly from: 'environment'; readonly of: Environment }
   /** Token ids, targets, or which of an encoder's tokens are padding. */
   | { readonly from: 'data'; readonly name: DataName }
+  /** Keys or values of the positions before these, (B,K,P,E). Only a graph for export reads them. */
+  | { readonly from: 'cache'; readonly part: CachePart }
+
+export type CachePart = 'key' | 'value'
 
 export type DataName =
   /** (B,T) and (N) int64 */
   | ('ids' | 'targets')
+  /** (B,T) int64: rows of the table of token types */
+  | 'tokenTypeIds'
   /** (N,W) int64: words to tell the probability of; (1) int64: how many words to find */
   | ('words' | 'count')
   /** (B,S) int32: 1 for a token, 0 for padding */
@@ -63,7 +69,8 @@ export interface Graph {
   readonly name: string
   readonly inputs: readonly GraphInput[]
   readonly nodes: readonly Node[]
-  readonly outputs: readonly { readonly value: Value; readonly dims: Dims }[]
+  /** The result, and behind it what is to be kept for the positions that follow. */
+  readonly outputs: readonly { readonly value: Value; readonly dims: Dims; readonly cache?: CachePart }[]
 }
 
 /** Writes a graph operation by operation. Every method returns the new value. */
@@ -73,6 +80,8 @@ export interface GraphBuilder {
   constant(name: string, axes: string, values: readonly number[], dims: Dims, type?: 'float32' | 'int64'): Value
   environment(of: Environment, dims: Dims): Value
   data(name: DataName, dims: Dims): Value
+  /** x (B,K,T,E) behind the `part` of the positions before, (B,K,P,E) → (B,K,P+T,E), which is an output too. */
+  remember(part: CachePart, x: Value): Value
   apply<Op extends Operation>(op: Op, inputs: readonly Value[], attributes: OperationAttributes[Op]): Value
   finish(outputs: readonly (readonly [Value, Dims])[]): Graph
 }
@@ -92,6 +101,7 @@ const environmentTypes: Record<Environment['type'], ElementType> = {
 const dataTypes: Record<DataName, ElementType> = {
   ids: 'int64',
   targets: 'int64',
+  tokenTypeIds: 'int64',
   words: 'int64',
   count: 'int64',
   padding: 'int32',
@@ -102,12 +112,18 @@ const dataTypes: Record<DataName, ElementType> = {
 export function buildGraph(name: string): GraphBuilder {
   const inputs: GraphInput[] = []
   const nodes: Node[] = []
+  const remembered: Graph['outputs'][number][] = []
   const input = (type: ElementType, dims: Dims, source: InputSource, inputName: string): Value => {
     const known = inputs.find(({ value }) => value.name === inputName)
     if (known !== undefined) return known.value
     const value = { name: inputName }
     inputs.push({ value, type, dims, source })
     return value
+  }
+  const apply: GraphBuilder['apply'] = (op, inputValues, attributes) => {
+    const output = { name: `${op}_${nodes.length}` }
+    nodes.push({ op, inputs: inputValues, output, attributes } as unknown as Node)
+    return output
   }
   return {
     weight: (role, dims) => input('float32', dims, { from: 'weight', role }, role),
@@ -116,11 +132,18 @@ export function buildGraph(name: string): GraphBuilder {
       input(type, dims, { from: 'constant', axes, values }, constant),
     environment: (of, dims) => input(environmentTypes[of.type], dims, { from: 'environment', of }, of.type),
     data: (data, dims) => input(dataTypes[data], dims, { from: 'data', name: data }, data),
-    apply(op, inputValues, attributes) {
-      const output = { name: `${op}_${nodes.length}` }
-      nodes.push({ op, inputs: inputValues, output, attributes } as unknown as Node)
-      return output
+    remember(part, x) {
+      const past = input('float32', ['B', 'K', 'P', 'E'], { from: 'cache', part }, `${part}Cache`)
+      const value = apply('concat', [past, x], { axis: 2 })
+      remembered.push({ value, dims: ['B', 'K', 'S', 'E'], cache: part })
+      return value
     },
-    finish: (outputs) => ({ name, inputs, nodes, outputs: outputs.map(([value, dims]) => ({ value, dims })) }),
+    apply,
+    finish: (outputs) => ({
+      name,
+      inputs,
+      nodes,
+      outputs: [...outputs.map(([value, dims]) => ({ value, dims })), ...remembered],
+    }),
   }
 }

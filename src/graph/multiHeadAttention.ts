@@ -1,6 +1,6 @@
 import type { MultiHeadForm } from '../model/forms.ts'
 import type { AttentionKernel } from './attention.ts'
-import { type BranchPart, buildGraph, type Graph, type GraphBuilder } from './graph.ts'
+import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'
 import { project } from './linear.ts'
 import { norm } from './norm.ts'
 import type { Value } from './operations.ts'
@@ -22,53 +22,63 @@ export function multiHeadAttentionGraph(
   const into = (from: Value, role: 'q' | 'k' | 'v') =>
     project(g, from, { weight: `${role}Proj`, bias: form.biases ? `${role}Bias` : undefined, output: 'Q', input: 'D' })
   const [q, k, v] = [into(h, 'q'), into(source, 'k'), into(source, 'v')] // (B,T,H·E), (B,S,H·E) twice
-  const attended = attend[kernel](g, form, heads, q, k, v) // (B,T,H·E)
+  const attended =
+    kernel === 'fused' ? fused(g, form, heads, q, k, v) : fromPrimitives(g, form, heads, q, k, v, kernel === 'cached') // (B,T,H·E)
   if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
   const bias = form.biases ? 'oBias' : undefined
   const y = g.apply('add', [x, project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q' })], {})
   return g.finish([[form.outputNorm ? norm(g, form.outputNorm, y, 'outputNorm') : y, ['B', 'T', 'D']]])
 }
 
-type Attend = (g: GraphBuilder, form: MultiHeadForm, heads: number, q: Value, k: Value, v: Value) => Value
+function fused(g: GraphBuilder, form: MultiHeadForm, heads: number, q: Value, k: Value, v: Value): Value {
+  const padding = form.sees === 'past' ? [] : [g.data('padding', ['B', sourceLength(form)])]
+  const bias = positionBias(g, form, heads)
+  return g.apply('multiHeadAttention', [q, k, v, ...padding, ...bias], {
+    heads,
+    scale: form.scale,
+    causal: form.sees === 'past',
+    padded: padding.length > 0,
+    biased: bias.length > 0,
+  })
+}
 
-const attend: Record<AttentionKernel, Attend> = {
-  fused(g, form, heads, q, k, v) {
-    const padding = form.sees === 'past' ? [] : [g.data('padding', ['B', sourceLength(form)])]
-    const bias = positionBias(g, form, heads)
-    return g.apply('multiHeadAttention', [q, k, v, ...padding, ...bias], {
-      heads,
-      scale: form.scale,
-      causal: form.sees === 'past',
-      padded: padding.length > 0,
-      biased: bias.length > 0,
+/** With a cache, `memory` is what of the encoder's output the cache has not seen: all of it at first, nothing later. */
+function fromPrimitives(
+  g: GraphBuilder,
+  form: MultiHeadForm,
+  heads: number,
+  q: Value,
+  k: Value,
+  v: Value,
+  cached: boolean,
+): Value {
+  const split = (value: Value) =>
+    g.apply('transpose', [g.apply('reshape', [value], { shape: [0, 0, heads, form.headDim] })], {
+      order: [0, 2, 1, 3],
     })
-  },
-  primitives(g, form, heads, q, k, v) {
-    const split = (value: Value) =>
-      g.apply('transpose', [g.apply('reshape', [value], { shape: [0, 0, heads, form.headDim] })], {
-        order: [0, 2, 1, 3],
-      })
-    const keys = g.apply('transpose', [split(k)], { order: [0, 1, 3, 2] }) // (B,H,E,S)
-    const products = g.apply('matmul', [split(q), keys], {}) // (B,H,T,S)
-    const mask =
-      form.sees === 'past'
-        ? g.environment({ type: 'causalMask', window: undefined }, ['T', 'T'])
-        : g.data('paddingBias', ['B', 1, 1, sourceLength(form)])
-    let scores = g.apply('add', [g.apply('scale', [products], { by: form.scale }), mask], {})
-    for (const bias of positionBias(g, form, heads)) scores = g.apply('add', [scores, bias], {})
-    const mixed = g.apply('matmul', [g.apply('softmax', [scores], {}), split(v)], {}) // (B,H,T,E)
-    return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 2, 1, 3] })], {
-      shape: [0, 0, heads * form.headDim],
-    })
-  },
+  const withPast = (part: CachePart, value: Value) => (cached && form.sees !== 'row' ? g.remember(part, value) : value)
+  const ks = withPast('key', split(k)) // (B,H,S,E)
+  const vs = withPast('value', split(v)) // (B,H,S,E)
+  const keys = g.apply('transpose', [ks], { order: [0, 1, 3, 2] }) // (B,H,E,S)
+  const products = g.apply('matmul', [split(q), keys], {}) // (B,H,T,S)
+  const mask =
+    form.sees === 'past'
+      ? g.environment({ type: 'causalMask', window: undefined }, ['T', 'S'])
+      : g.data('paddingBias', ['B', 1, 1, sourceLength(form)])
+  let scores = g.apply('add', [g.apply('scale', [products], { by: form.scale }), mask], {})
+  for (const bias of positionBias(g, form, heads)) scores = g.apply('add', [scores, bias], {})
+  const mixed = g.apply('matmul', [g.apply('softmax', [scores], {}), vs], {}) // (B,H,T,E)
+  return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 2, 1, 3] })], {
+    shape: [0, 0, heads * form.headDim],
+  })
 }
 
 const sourceLength = (form: MultiHeadForm) => (form.sees === 'memory' ? 'S' : 'T')
 
-/** The stack's position bias of the heads that are left, (1,H,T,T), or nothing. */
+/** The stack's position bias of the heads that are left, (1,H,T,S), or nothing. */
 function positionBias(g: GraphBuilder, { positionBias: form }: MultiHeadForm, heads: number): Value[] {
   if (form === undefined) return []
-  const all = g.state('positionBias', [1, 'K', 'T', 'T'])
+  const all = g.state('positionBias', [1, 'K', 'T', 'S'])
   if (heads === form.heads) return [all]
   const numbers = Array.from({ length: form.heads }, (_, head) => head)
   return [g.apply('gather', [all, g.constant('heads', 'K', numbers, ['H'], 'int64')], { axis: 1 })]

@@ -61,7 +61,7 @@ export type HeadKind =
 
 type DistanceMeasure = OperationAttributes['outputDistance']['measure']
 
-interface Head {
+export interface Head {
   readonly weights: WeightTable
   readonly graph: Graph
   /** Only the first position of a row predicts. */
@@ -115,7 +115,9 @@ function stackStages(
   })
   const biasName = `${stack}.positionBias`
   const embedding = architecture.embedding(config, stack)
-  const stages = [outerStage('embedding', ['embedding', embedding], () => embeddingGraph(embedding))]
+  // scoring has rows of one text; those who load an export may have pairs
+  const types = kernel === 'cached' && (model.sizes['A'] ?? 1) > 1 ? 'given' : 'first'
+  const stages = [outerStage('embedding', ['embedding', embedding], () => embeddingGraph(embedding, types))]
   const bias = table.positionBias?.(config)
   if (bias !== undefined) {
     const stage = outerStage('positionBias', ['positionBias', bias], () => positionBiasGraph(bias))

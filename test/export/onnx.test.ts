@@ -7,8 +7,7 @@ import { openForward } from '../../src/engine/forward.ts'
 import { UnsupportedModelError } from '../../src/errors.ts'
 import { exportOnnx } from '../../src/export/onnx.ts'
 import { layOutData } from '../../src/export/onnxExternalData.ts'
-import { composeDecoder, type OnnxDtype } from '../../src/export/onnxGraph.ts'
-import { applyPlan } from '../../src/model/applyPlan.ts'
+import type { OnnxDtype } from '../../src/export/onnxProducts.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
@@ -194,36 +193,5 @@ describe('the folder', () => {
       { file: 'model.onnx_data_1', offset: 1e9, length: 1e9 },
     ])
     expect(() => layOutData('model.onnx', [constant('d', 3)])).toThrow(UnsupportedModelError)
-  })
-})
-
-describe('other families', () => {
-  test.each(['gpt2', 'gemma2', 'gemma3', 'opt', 'qwen3', 'falcon', 'mistral'])(
-    '%s computes the same in two chunks with a cache',
-    async (name) => {
-      const model = await openModel(name, join(root, 'test/fixtures/tiny-random', name))
-      const own = openForward(model)
-      try {
-        const plan: PruningPlan = { blocks: ['decoder.0.attention', 'decoder.1.mlp'], units: {} }
-        const session = await sessionOf(model, plan, 'fp32', `tiny-${name}`)
-        const V = model.sizes['V']!
-        const some = Int32Array.from({ length: 12 }, (_, i) => (i * 37 + 5) % V)
-        const first = await run(session, some.slice(0, 7), 7, {})
-        const second = await run(session, some.slice(7), 12, first.caches)
-        const logits = Float32Array.from([...first.logits, ...second.logits])
-        const ours = await own.logits({ ids: some, rows: 1, rowLength: 12 }, plan)
-        expect(agreementOf(ours, logits, V).meanKl).toBeLessThan(1e-9)
-        await session.release()
-      } finally {
-        await own.close()
-        await model.weights.close()
-      }
-    },
-  )
-
-  test('a decoder whose attention has no fused form is refused', async () => {
-    const model = await openModel('bloom', join(root, 'test/fixtures/tiny-random/bloom'))
-    expect(() => composeDecoder(applyPlan(model, emptyPlan), 'fp32')).toThrow(UnsupportedModelError)
-    await model.weights.close()
   })
 })

@@ -1,0 +1,73 @@
+import type { Model } from '../model/model.ts'
+import type { ModelConfig } from '../types.ts'
+import { cachedAttentions } from './onnxCaches.ts'
+import type { ComposedOnnx } from './onnxGraph.ts'
+
+/** Families that transformers.js has no name for, under the name of one that it runs in the same way. */
+const modelTypes: Readonly<Record<string, string>> = { baichuan: 'llama' }
+
+/** Where transformers.js looks for the number of caches. */
+const cacheKeys: Readonly<Record<string, string>> = {
+  gpt2: 'n_layer',
+  bloom: 'n_layer',
+  t5: 'num_decoder_layers',
+  bart: 'decoder_layers',
+  marian: 'decoder_layers',
+}
+
+/**
+ * config.json as transformers.js reads it, for the class and the names of the cache. Its number of layers is that of caches,
+ * so it becomes that of the attentions left; their shapes come from the graph. `multi_query` would make it expect the fused
+ * caches of gpt_bigcode. An encoder's config stays as it is: it has no caches. `dataFiles`: how many files of data each
+ * model file has.
+ */
+export function onnxConfig(
+  model: Model,
+  graphs: readonly ComposedOnnx[],
+  dataFiles: Readonly<Record<string, number>>,
+): ModelConfig {
+  const {
+    auto_map: _,
+    quantization_config: __,
+    multi_query: ___,
+    ...config
+  }: Record<string, unknown> = { ...model.config }
+  const { family } = model.architecture
+  if (family !== 'encoder') Object.assign(config, cacheConfig(model, graphs))
+  if (family === 'encoderDecoder') config['is_encoder_decoder'] = true
+  return {
+    ...config,
+    'transformers.js_config': {
+      use_external_data_format: dataFiles,
+      ...(family !== 'encoder' && { kv_cache_dtype: { fp16: 'float16' } }),
+    },
+  }
+}
+
+function cacheConfig(model: Model, graphs: readonly ComposedOnnx[]): ModelConfig {
+  const { config } = model
+  const type = String(config['model_type'])
+  const known = Object.hasOwn(modelTypes, type) ? modelTypes[type]! : type
+  const layers = { model_type: known, [cacheKeys[known] ?? 'num_hidden_layers']: cacheLayers(graphs) }
+  if (model.architecture.family !== 'decoder') return layers
+  const attentions = cachedAttentions(model, 'attention')
+  const layerTypes = config['layer_types']
+  const { K, G, E } = model.sizes as { K: number; G: number; E: number }
+  const heads = Math.max(1, ...attentions.map(({ units }) => units))
+  return {
+    ...layers,
+    ...(Array.isArray(layerTypes) && { layer_types: attentions.map(({ layer }) => layerTypes[layer]) }),
+    ...(heads !== K &&
+      config['num_attention_heads'] !== undefined && {
+        num_attention_heads: heads * G,
+        num_key_value_heads: heads,
+        head_dim: E,
+      }),
+  }
+}
+
+/** One more than the largest number of a place in the cache. */
+export function cacheLayers(graphs: readonly ComposedOnnx[]): number {
+  const names = graphs.flatMap(({ inputs }) => inputs.map(({ name }) => /^past_key_values\.(\d+)\./.exec(name)?.[1]))
+  return Math.max(0, ...names.flatMap((number) => (number === undefined ? [] : [Number(number) + 1])))
+}
