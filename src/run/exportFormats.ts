@@ -2,8 +2,8 @@ import { OutputError, PlanError, ToolkitError } from '../errors.ts'
 import { describeExport, type HuggingFaceExportOptions } from '../export/huggingface.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import { tasksOf } from '../model/task.ts'
 import type { Engine, Objective, PruningPlan, TokenRows } from '../types.ts'
+import { predict } from '../verify/predictions.ts'
 import { type ConsumerResult, describeResult, verifyExport } from '../verify/verifyExport.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import { type OtherFormat, type OtherFormatOptions, otherFormats, writeOther } from './otherFormats.ts'
@@ -125,15 +125,14 @@ function refusalOf(format: Format, model: Model, plan: PruningPlan): ToolkitErro
   }
 }
 
-/** The plan's predictions on `rows`, for `exportFormats`; undefined for a model that predicts no next token. */
+/** The plan's predictions on `rows`, for `exportFormats`. */
 export async function expectedPredictions(
   model: Model,
   engine: Engine,
   plan: PruningPlan,
   rows: TokenRows,
-): Promise<ExpectedPredictions | undefined> {
-  if (!tasksOf(model).includes('nextToken')) return undefined
-  return { rows, logits: await engine.logits(rows, plan) }
+): Promise<ExpectedPredictions> {
+  return { rows, logits: await predict(model, engine, rows, plan) }
 }
 
 async function askConsumers(

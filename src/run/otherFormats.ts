@@ -3,9 +3,8 @@ import { dirname, join } from 'node:path'
 import { describeGguf, exportGguf, type GgufExportType } from '../export/gguf.ts'
 import { mergekitYaml } from '../export/mergekit.ts'
 import { describeNemotron, exportNemotron } from '../export/nemotron.ts'
-import { exportOnnx, type OnnxExportOptions } from '../export/onnx.ts'
+import { describeOnnx, exportOnnx, type OnnxExportOptions } from '../export/onnx.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
-import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
 import type { PruningPlan, StopSignal } from '../types.ts'
 
@@ -40,7 +39,7 @@ export const otherFormats: Readonly<Record<OtherFormat, Writer>> = {
       exportGguf(model, plan, path, { type: quantize, signal, onProgress }),
   },
   onnx: {
-    describe: applyPlan,
+    describe: describeOnnx,
     write: exportOnnx,
   },
   nemotron: {

@@ -38,6 +38,7 @@ import {
   exportNames,
   type Format,
 } from './exportFormats.ts'
+import { firstTokens } from './firstTokens.ts'
 import { type Timer, timerOf } from './latency.ts'
 import type { OtherFormatOptions } from './otherFormats.ts'
 import { checkOutputNorms, engineWith, type OutputNorms, planWith } from './outputNorms.ts'
@@ -284,17 +285,6 @@ async function* withLosses(
   for await (const step of steps) {
     const [loss = Number.NaN] = await objective.evaluate([step.plan], signal)
     yield { ...step, loss, score: step.loss }
-  }
-}
-
-/** The first tokens of the first rows: enough to compare predictions on. */
-function firstTokens({ ids, rows, rowLength }: TokenRows, mostRows: number, mostTokens: number): TokenRows {
-  const [count, length] = [Math.min(rows, mostRows), Math.min(rowLength, mostTokens)]
-  const row = (i: number) => ids.subarray(i * rowLength, i * rowLength + length)
-  return {
-    ids: Int32Array.from(Array.from({ length: count }, (_, i) => [...row(i)]).flat()),
-    rows: count,
-    rowLength: length,
   }
 }
 

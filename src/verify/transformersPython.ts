@@ -18,7 +18,7 @@ export const transformersPython: Consumer = {
 
 /**
  * Loads in float32; decoders score in two chunks: the second shows whether each attention found its own place in the cache.
- * A model that stock classes do not load has remote code for text generation alone.
+ * A form of ours that has no code for transformers is read by this package alone.
  */
 const program = `
 import json, os, sys
@@ -43,9 +43,10 @@ classes = {
     "hiddenState": "AutoModel",
 }
 with open(os.path.join(request["path"], "config.json")) as file:
-    if kind != "nextToken" and json.load(file).get("model_type") == "blockpruner":
-        print("no class of transformers has this form")
-        sys.exit(${skipCode})
+    config = json.load(file)
+if config.get("model_type") == "blockpruner" and classes[kind] not in config.get("auto_map", {}):
+    print(f"the export has no code for {classes[kind]}")
+    sys.exit(${skipCode})
 model = getattr(transformers, classes[kind]).from_pretrained(
     request["path"], dtype=torch.float32, trust_remote_code=True, local_files_only=True
 ).eval()
