@@ -1,0 +1,165 @@
+// Tokens per second of a forward pass with loss, family by family, against PyTorch, runs of both interleaved.
+//   node bench/familySpeed.mjs --python PYTHON [--folder FOLDER] [--families llama,bert] [--rounds 5] [--threads 2]
+//       [--hidden 512] [--layers 4] [--vocabulary 16384] [--clock wall]        (after npm run build)
+// PYTHON has torch, transformers and safetensors; family_speed.py makes a checkpoint of random weights for each family in FOLDER, where
+// it stays. The peer is the faster of transformers' eager and sdpa attention. Both sides must give the same loss. On a busy machine take
+// --clock cpu --threads 1, which counts seconds of work instead of seconds that passed.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { loadModel, openEngine } from 'blockpruner'
+
+const decoders = 'llama mistral qwen2 qwen3 gemma gemma2 gemma3 phi phi3 gpt2 gpt_neox opt bloom falcon'.split(' ')
+const encoders = ['bert', 'roberta', 'distilbert']
+const encoderDecoders = ['t5', 'flan-t5', 'bart', 'marian']
+const { values } = parseArgs({
+  options: {
+    python: { type: 'string', default: process.env.BLOCKPRUNER_PYTHON },
+    folder: { type: 'string', default: join(tmpdir(), 'family-speed') },
+    families: { type: 'string', default: [...decoders, ...encoders, ...encoderDecoders].join(',') },
+    rounds: { type: 'string', default: '5' },
+    threads: { type: 'string', default: '2' },
+    hidden: { type: 'string', default: '512' },
+    layers: { type: 'string', default: '4' },
+    vocabulary: { type: 'string', default: '16384' },
+    clock: { type: 'string', default: 'wall' },
+  },
+})
+if (values.python === undefined) throw new Error('--python: name a python that has torch and transformers')
+const [rounds, threads, vocabulary] = [values.rounds, values.threads, values.vocabulary].map(Number)
+const shapes = [
+  [4, 128],
+  [1, 1024],
+]
+/** Times PyTorch's time that nothing should take. */
+const limit = 1.2
+/** Seconds so far, on the wall or of all threads of this process. */
+const clocks = {
+  wall: () => performance.now() / 1000,
+  cpu: () => (process.cpuUsage().user + process.cpuUsage().system) / 1e6,
+}
+const now = clocks[values.clock]
+const emptyPlan = { blocks: [], units: {} }
+
+/** Ids without special tokens, the same for both sides. */
+function idsOf(count, seed) {
+  let state = seed
+  return Int32Array.from({ length: count }, () => {
+    state = (state * 1103515245 + 12345) % 2147483648
+    return 10 + (state % (vocabulary - 10))
+  })
+}
+
+const tableOf = (ids, length) =>
+  Array.from({ length: ids.length / length }, (_, row) => [...ids.subarray(row * length, (row + 1) * length)])
+
+/** The same work in the words of both sides. An encoder predicts every position; a decoder behind one is a quarter as long. */
+function work(family, rows, length) {
+  const ids = idsOf(rows * length, 1)
+  const inputs = { input_ids: tableOf(ids, length) }
+  if (decoders.includes(family)) {
+    return {
+      rows: { ids, rows, rowLength: length },
+      inputs: { ...inputs, labels: inputs.input_ids },
+      tokens: ids.length,
+    }
+  }
+  if (encoders.includes(family)) {
+    const targets = idsOf(rows * length, 2)
+    const labels = tableOf(targets, length)
+    return { rows: { ids, rows, rowLength: length, targets }, inputs: { ...inputs, labels }, tokens: ids.length }
+  }
+  const short = length / 4
+  const [read, targets] = [idsOf(rows * short, 2), idsOf(rows * short, 3)]
+  return {
+    rows: { ids, rows, rowLength: length, decoder: { ids: read, rows, rowLength: short, targets } },
+    inputs: { ...inputs, decoder_input_ids: tableOf(read, short), labels: tableOf(targets, short) },
+    tokens: ids.length + read.length,
+  }
+}
+
+async function openPeer(family) {
+  const sizes = [values.hidden, values.layers, values.vocabulary, values.threads, values.clock]
+  const child = spawn(values.python, ['bench/family_speed.py', values.folder, family, ...sizes], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const next = async () => {
+    const { value, done } = await lines.next()
+    if (done) throw new Error(`${family}: the Python side ended`)
+    return JSON.parse(value)
+  }
+  return {
+    versions: await next(),
+    run(inputs) {
+      child.stdin.write(`${JSON.stringify(inputs)}\n`)
+      return next()
+    },
+    async close() {
+      child.stdin.end()
+      await once(child, 'close')
+    },
+  }
+}
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
+
+async function measure(family, engine, peer, [count, length]) {
+  const { rows, inputs, tokens } = work(family, count, length)
+  const predictions = (rows.decoder ?? rows).targets?.length ?? count * (length - 1)
+  const ours = async () => {
+    const begin = now()
+    // new rows each time: nothing remembered from the round before
+    const [sums] = await engine.tokenLosses({ ...rows }, [emptyPlan])
+    return { seconds: now() - begin, loss: sums.reduce((a, b) => a + b, 0) / predictions }
+  }
+  const { loss } = await ours() // both once untimed: sessions are made, weights read
+  for (const [attention, theirs] of Object.entries(await peer.run(inputs))) {
+    if (Math.abs(loss / theirs.loss - 1) < 1e-4) continue
+    throw new Error(`${family} ${count}x${length}: loss ${loss}, ${attention} of PyTorch gives ${theirs.loss}`)
+  }
+  const times = { ours: [] }
+  for (let round = 0; round < rounds; round++) {
+    times.ours.push((await ours()).seconds)
+    await sleep(50) // threads of the one side that still spin would slow the other
+    for (const [attention, { seconds }] of Object.entries(await peer.run(inputs))) {
+      times[attention] = [...(times[attention] ?? []), seconds]
+    }
+    await sleep(50)
+  }
+  const { ours: own, ...others } = times
+  const [[name, peers]] = Object.entries(others).sort(([, a], [, b]) => median(a) - median(b))
+  const ratio = median(own.map((seconds, round) => seconds / peers[round]))
+  return { own: tokens / median(own), peer: tokens / median(peers), name, ratio }
+}
+
+await mkdir(values.folder, { recursive: true })
+console.log(`${cpus()[0].model}, ${cpus().length} logical cores, node ${process.version}, ${threads} threads`)
+console.log(
+  `random weights: hidden ${values.hidden}, ${values.layers} layers, vocabulary ${vocabulary}; float32, medians of ${rounds} rounds, ${values.clock} time\n`,
+)
+console.log('| family | rows x tokens | blockpruner, tokens/s | PyTorch, tokens/s | attention | time / PyTorch |')
+console.log('|---|---|---:|---:|---|---:|')
+const slow = []
+let versions
+for (const family of values.families.split(',')) {
+  const peer = await openPeer(family)
+  versions = peer.versions
+  const model = await loadModel(join(values.folder, family))
+  const engine = openEngine(model, { threads })
+  for (const shape of shapes) {
+    const { own, peer: theirs, name, ratio } = await measure(family, engine, peer, shape)
+    const shown = shape.join(' x ')
+    console.log(`| ${family} | ${shown} | ${own.toFixed(0)} | ${theirs.toFixed(0)} | ${name} | ${ratio.toFixed(2)} |`)
+    if (ratio > limit) slow.push(`${family} ${shown}: ${ratio.toFixed(2)}`)
+  }
+  await Promise.all([engine.close(), model.weights.close(), peer.close()])
+}
+console.log(`\ntorch ${versions.torch}, transformers ${versions.transformers}`)
+console.log(slow.length === 0 ? `nothing above ${limit}` : `above ${limit}: ${slow.join('; ')}`)
+process.exit()
