@@ -52,7 +52,7 @@ export async function openFolder(path: string): Promise<OpenedFolder> {
     )
   }
   const config = await readConfig(join(path, 'config.json'))
-  const weights = await openSafetensors(join(path, weightsName(names, path)))
+  const weights = await openSafetensors(join(path, weightsName(names, path, config)))
   const carried = [...assetNames.filter((name) => names.includes(name)), ...names.filter((n) => licencePattern.test(n))]
   return {
     config,
@@ -88,7 +88,7 @@ async function readConfig(path: string): Promise<ModelConfig> {
 }
 
 /** Name of the file that leads to all weights. `model.safetensors` goes before an index, as in transformers. */
-function weightsName(names: readonly string[], path: string): string {
+function weightsName(names: readonly string[], path: string, config: ModelConfig): string {
   for (const name of ['model.safetensors', 'model.safetensors.index.json']) if (names.includes(name)) return name
   if (names.includes('adapter_config.json')) {
     throw new CheckpointError(
@@ -100,7 +100,7 @@ function weightsName(names: readonly string[], path: string): string {
   const [only, ...others] = indexes.length > 0 ? indexes : files
   if (only === undefined) {
     throw new CheckpointError(
-      `${path}: has no weights, expected model.safetensors or model.safetensors.index.json; ${adviceFor(names, path)}`,
+      `${path}: has no weights, expected model.safetensors or model.safetensors.index.json; ${adviceFor(names, path, config)}`,
     )
   }
   if (others.length > 0) {
@@ -112,16 +112,22 @@ function weightsName(names: readonly string[], path: string): string {
 }
 
 /** What to do with a folder that holds something else. */
-function adviceFor(names: readonly string[], path: string): string {
+function adviceFor(names: readonly string[], path: string, config?: ModelConfig): string {
   const pickled = names.find((name) => /\.(bin|pt|pth|ckpt|pkl)(\.index\.json)?$/.test(name))
   if (pickled !== undefined) {
-    return `${pickled} is a pickled checkpoint, which would run its own code when opened: convert it with python -c "from transformers import AutoModelForCausalLM as M; M.from_pretrained('${path}').save_pretrained('${basename(path)}-safetensors')"`
+    return `${pickled} is a pickled checkpoint, which would run its own code when opened: convert it with python -c "from transformers import ${classOf(config)} as M; M.from_pretrained('${path}').save_pretrained('${basename(path)}-safetensors')"`
   }
   const gguf = names.find((name) => name.endsWith('.gguf'))
   if (gguf !== undefined) return `to prune ${gguf}, name that file instead of its folder`
   const foreign = names.find((name) => /\.(h5|msgpack|onnx)$/.test(name))
   if (foreign !== undefined) return `${foreign} cannot be read: save the model as safetensors with transformers`
   return 'is the path right and the download complete?'
+}
+
+/** The class that keeps the head of a checkpoint. A config is not trusted: what is no name is not repeated in a command. */
+function classOf(config: ModelConfig | undefined): string {
+  const named = (config?.['architectures'] as unknown[] | undefined)?.[0]
+  return typeof named === 'string' && /^[A-Za-z]\w*$/.test(named) ? named : 'AutoModelForCausalLM'
 }
 
 async function readWhole(path: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {

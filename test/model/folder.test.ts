@@ -139,6 +139,15 @@ describe('a folder that is not one', () => {
     },
   )
 
+  it.each([
+    ['BertForMaskedLM', 'import BertForMaskedLM as M;'],
+    ["x'); import os #", 'import AutoModelForCausalLM as M;'],
+    [undefined, 'import AutoModelForCausalLM as M;'],
+  ])('is told to convert a pickled %s with the class that keeps its head', async (name, advice) => {
+    const config = JSON.stringify(name === undefined ? {} : { architectures: [name] })
+    expect(await refusal(await folderWith({ 'config.json': config, 'pytorch_model.bin': '' }))).toContain(advice)
+  })
+
   it.each<[string, Record<string, string>, string]>([
     [
       'GGUF',
