@@ -1,6 +1,6 @@
 // Tokens per second of a forward pass with loss, family by family, against PyTorch, runs of both interleaved.
 //   node bench/familySpeed.mjs --python PYTHON [--folder FOLDER] [--families llama,bert] [--rounds 5] [--threads 2]
-//       [--hidden 512] [--layers 4] [--vocabulary 16384] [--clock wall]        (after npm run build)
+//       [--shapes 4x128,1x1024] [--hidden 512] [--layers 4] [--vocabulary 16384] [--clock wall]        (after npm run build)
 // PYTHON has torch, transformers and safetensors; family_speed.py makes a checkpoint of random weights for each family in FOLDER, where
 // it stays. The peer is the faster of transformers' eager and sdpa attention. Both sides must give the same loss. On a busy machine take
 // --clock cpu --threads 1, which counts seconds of work instead of seconds that passed.
@@ -27,15 +27,13 @@ const { values } = parseArgs({
     hidden: { type: 'string', default: '512' },
     layers: { type: 'string', default: '4' },
     vocabulary: { type: 'string', default: '16384' },
+    shapes: { type: 'string', default: '4x128,1x1024' },
     clock: { type: 'string', default: 'wall' },
   },
 })
 if (values.python === undefined) throw new Error('--python: name a python that has torch and transformers')
 const [rounds, threads, vocabulary] = [values.rounds, values.threads, values.vocabulary].map(Number)
-const shapes = [
-  [4, 128],
-  [1, 1024],
-]
+const shapes = values.shapes.split(',').map((shape) => shape.split('x').map(Number))
 /** Times PyTorch's time that nothing should take. */
 const limit = 1.2
 /** Seconds so far, on the wall or of all threads of this process. */
