@@ -3,7 +3,8 @@ import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import type { BlockId, BlockKind, PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
 import { type Candidates, runnerUpOf, singleBlocks, withoutCandidate } from './candidates.ts'
-import { race } from './race.ts'
+import { Increases } from './increases.ts'
+import { quarters } from './race.ts'
 
 export interface FastOptions {
   /** Kinds of blocks that may go; default attention and mlp. */
@@ -13,20 +14,23 @@ export interface FastOptions {
   readonly signal?: StopSignal | undefined
 }
 
-/** Candidates that race together when all have been tried before. */
+/** Standard errors that a candidate may turn out better than it is thought to be. */
+const z = 1.25
+/** Candidates that are measured together. */
 const heat = 4
-/** Candidates that challenge the winner together, as long as their stale loss increase is the lower one. */
-const challengers = 2
 
 /**
- * BlockPruner's greedy loop for a tenth of its work. In each step the candidates come in the order of their loss increase
+ * BlockPruner's greedy loop for a tenth of its work. It remembers the loss increase of every candidate on every row,
  *
- *     increase(b) = L(M without P ∪ {b}) − L(M without P),  as it was for the P of the step in which b was last tried.
+ *     increase(b) = L(M without P ∪ {b}) − L(M without P),
  *
- * Removing more mostly makes the rest dearer, so a stale increase is mostly too low (lazy greedy: Minoux 1978). The first four
- * race (`race.ts`); then whoever's stale increase is below the winner's fresh one challenges it, and the step ends when the next
- * in the order has a higher one. Increases from a part of the rows are made comparable by the winner of their step:
- * increase(b) = increase(winner) + mean over the rows of b of (value of b − value of winner).
+ * also from earlier steps, when P was smaller: it has mostly changed little since (`increases.ts`). In each step
+ *
+ *     measure the candidates whose  increase − z · its standard error  is lowest, until the lowest was measured on all rows.
+ *
+ * A candidate is first measured on a quarter of the rows, the one that it was measured on longest ago or never; then, while there
+ * are rows it was never measured on, on another; then on all. So lazy greedy (Minoux 1978) meets racing (Maron and Moore 1994):
+ * whoever is known to be poor is left alone, and whoever only looked poor on a few rows is tried again.
  *
  * What is yielded was measured on all rows, so its loss is the exact search's for the same plan; a second-best block is picked now
  * and then where the rows disagree. `runnerUp` is the best other candidate that was measured on all rows.
@@ -36,65 +40,99 @@ export async function* fast(
   objective: RowObjective,
   { kinds, candidates = singleBlocks(model, kinds).removals, signal }: FastOptions = {},
 ): AsyncGenerator<PruningStep, void> {
+  const increases = new Increases(objective.rows)
   let plan: PruningPlan = emptyPlan
-  let [loss = Number.NaN] = await objective.evaluate([plan], signal)
-  const known = new Map<string, number>()
+  let [base] = await objective.evaluateRows([plan], { signal })
   for (;;) {
-    const waiting = inOrder(candidates(plan), known)
-    if (waiting.length === 0) return
-    const tried: Tried[] = []
-    const finalists: Finalist[] = []
-    let winner: Finalist | undefined
-    while (waiting.length > 0 && (winner === undefined || waiting[0]!.increase < winner.loss - loss)) {
-      const untried = waiting.filter(({ increase }) => increase === Number.NEGATIVE_INFINITY).length
-      const entrants = waiting.splice(0, Math.max(untried, winner === undefined ? heat : challengers))
-      const plans = entrants.map(({ blocks }) => withoutCandidate(plan, blocks))
-      const result = await race(objective, plans, { leader: winner?.values, trunk: plan, signal })
-      for (const { index, values } of result.runners) tried.push({ blocks: entrants[index]!.blocks, values })
-      for (const { index, values, loss } of result.finalists) {
-        const { blocks, order } = entrants[index]!
-        finalists.push({ blocks, order, values, loss })
+    const open = candidates(plan)
+    if (open.length === 0) return
+    const whole = new Map<string, Whole>()
+    for (;;) {
+      const entrants = mostPromising(open, increases, whole)
+      if (entrants.length === 0) break
+      for (const [range, blocks] of byRange(entrants, increases, objective)) {
+        const plans = blocks.map((group) => withoutCandidate(plan, group))
+        const measured = await objective.evaluateRows(plans, { range, trunk: plan, signal })
+        for (const [i, values] of measured.entries()) {
+          increases.record(
+            `${blocks[i]}`,
+            range[0],
+            values.map((value, row) => increaseOf(value, base![range[0] + row]!)),
+          )
+          if (values.length < objective.rows) continue
+          whole.set(`${blocks[i]}`, { blocks: blocks[i]!, values, loss: objective.combine(values) })
+        }
       }
-      finalists.sort((a, b) => a.loss - b.loss || a.order - b.order)
-      winner = finalists[0]
     }
+    const order = new Map(open.map((blocks, i) => [`${blocks}`, i]))
+    const place = ({ blocks }: Whole) => order.get(`${blocks}`)!
+    const [winner, second] = [...whole.values()]
+      .filter(({ loss }) => Number.isFinite(loss))
+      .sort((a, b) => a.loss - b.loss || place(a) - place(b))
     if (winner === undefined) {
       throw new EngineError(
-        `step with ${plan.blocks.length} blocks removed: all ${tried.length} candidates have a loss that is no number; ` +
+        `step with ${plan.blocks.length} blocks removed: all ${open.length} candidates have a loss that is no number; ` +
           'is the model damaged beyond what was removed?',
       )
     }
-    for (const { blocks, values } of tried) {
-      const rows = values.length
-      const behind = objective.combine(values) - objective.combine(winner.values.subarray(0, rows))
-      known.set(`${blocks}`, winner.loss - loss + (Number.isFinite(behind) ? behind : Number.POSITIVE_INFINITY))
-    }
     plan = withoutCandidate(plan, winner.blocks)
-    loss = winner.loss
-    const [, second] = finalists
-    yield { plan, removed: winner.blocks, loss, ...(second && { runnerUp: runnerUpOf(second.blocks, second.loss) }) }
+    base = winner.values
+    increases.nextStep()
+    const { blocks, loss } = winner
+    yield { plan, removed: blocks, loss, ...(second && { runnerUp: runnerUpOf(second.blocks, second.loss) }) }
   }
 }
 
-interface Waiting {
-  readonly blocks: readonly BlockId[]
-  readonly order: number
-  readonly increase: number
-}
-
-interface Tried {
+/** A candidate that was measured on all rows in this step. */
+interface Whole {
   readonly blocks: readonly BlockId[]
   readonly values: Float64Array
-}
-
-interface Finalist extends Tried {
-  readonly order: number
   readonly loss: number
 }
 
-/** The candidates by the increase last seen, those never tried first, equals in their own order. */
-function inOrder(candidates: readonly (readonly BlockId[])[], known: ReadonlyMap<string, number>): Waiting[] {
-  return candidates
-    .map((blocks, order) => ({ blocks, order, increase: known.get(`${blocks}`) ?? Number.NEGATIVE_INFINITY }))
-    .sort((a, b) => (a.increase === b.increase ? a.order - b.order : a.increase - b.increase))
+/** Who may still be better than the best that was measured on all rows, the most promising few; all that were never tried. */
+function mostPromising(
+  open: readonly (readonly BlockId[])[],
+  increases: Increases,
+  whole: ReadonlyMap<string, Whole>,
+): (readonly BlockId[])[] {
+  const spread = increases.spread()
+  const bounds = open.map((blocks) => {
+    const { mean, error } = increases.estimate(`${blocks}`, spread)
+    return { blocks, bound: mean - z * error, isWhole: whole.has(`${blocks}`) }
+  })
+  const untried = bounds.filter(({ bound }) => bound === Number.NEGATIVE_INFINITY)
+  if (untried.length > 0) return untried.map(({ blocks }) => blocks)
+  const best = Math.min(...bounds.filter(({ isWhole }) => isWhole).map(({ bound }) => bound))
+  return bounds
+    .toSorted((a, b) => (a.bound === b.bound ? 0 : a.bound - b.bound))
+    .slice(0, heat)
+    .filter(({ bound, isWhole }) => !isWhole && bound < best)
+    .map(({ blocks }) => blocks)
+}
+
+/** The entrants by the rows that each is measured on next. */
+function byRange(
+  entrants: readonly (readonly BlockId[])[],
+  increases: Increases,
+  { rows }: RowObjective,
+): [readonly [number, number], (readonly BlockId[])[]][] {
+  const parts = quarters({ rows })
+  const groups = new Map<string, [readonly [number, number], (readonly BlockId[])[]]>()
+  for (const blocks of entrants) {
+    const steps = parts.map(([start]) => increases.stepsOf(`${blocks}`)[start]!)
+    const fresh = steps.filter((step) => increases.isFresh(step)).length
+    const isPartly = fresh === 0 || (steps.includes(-1) && fresh < 2)
+    const range = parts.length > 1 && isPartly ? parts[steps.indexOf(Math.min(...steps))]! : ([0, rows] as const)
+    const group = groups.get(`${range}`) ?? [range, []]
+    groups.set(`${range}`, group)
+    group[1].push(blocks)
+  }
+  return [...groups.values()]
+}
+
+/** ∞ where the loss is no number any more; 0 on a row that has none in any plan. */
+function increaseOf(value: number, base: number): number {
+  if (Number.isNaN(base)) return 0
+  return Number.isNaN(value) ? Number.POSITIVE_INFINITY : value - base
 }

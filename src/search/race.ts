@@ -44,7 +44,7 @@ export async function race(
       running.map((index) => plans[index]!),
       { range, trunk, signal },
     )
-  for (const range of laps(objective)) {
+  for (const range of quarters(objective).length > 1 ? quarters(objective).slice(0, 2) : []) {
     if (running.length === 0) break
     const measured = await measure(range)
     for (const [i, index] of running.entries()) {
@@ -68,19 +68,18 @@ export async function race(
   return { runners, finalists }
 }
 
-/** The ranges of rows tried before all of them. */
-function laps({ rows }: RowObjective): (readonly [number, number])[] {
-  if (rows < 4) return []
-  const [, quarter] = quarterOf({ rows })
-  return [
-    [0, quarter],
-    [quarter, 2 * quarter],
-  ]
-}
-
 /** The first quarter of the rows; all of fewer than four. */
 export function quarterOf({ rows }: Pick<RowObjective, 'rows'>): readonly [number, number] {
-  return [0, rows < 4 ? rows : Math.ceil(rows / 4)]
+  return quarters({ rows })[0]!
+}
+
+/** The rows in quarters, the last the smallest; fewer than four in one piece. */
+export function quarters({ rows }: Pick<RowObjective, 'rows'>): (readonly [number, number])[] {
+  if (rows < 4) return [[0, rows]]
+  const size = Math.ceil(rows / 4)
+  return [0, 1, 2, 3]
+    .map((i) => [i * size, Math.min(rows, (i + 1) * size)] as const)
+    .filter(([start, end]) => start < end)
 }
 
 /** Finite losses only, the lowest first, the first of equals first. */
