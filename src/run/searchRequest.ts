@@ -23,6 +23,8 @@ export interface SearchRequest {
   readonly start?: string | undefined
   readonly beamWidth?: number | undefined
   readonly generations?: number | undefined
+  /** Exchanges in a row that improve nothing, after which a sweep of `swap` ends; default all. */
+  readonly patience?: number | undefined
   /** Rows, of those asked for, that the search does not see; default 0, with a stock layout a quarter. */
   readonly checkRows?: number | undefined
 }
@@ -34,6 +36,7 @@ export interface ResolvedSearch {
   readonly start: 'exact' | 'fast'
   readonly beamWidth: number | undefined
   readonly generations: number | undefined
+  readonly patience: number | undefined
   readonly checkRows: number | undefined
   /** What plan.json records: nothing for the published loop. */
   readonly recorded: Readonly<Record<string, string | number | string[]>>
@@ -56,6 +59,7 @@ export function resolveSearch(
     ...(request.start !== undefined && { start }),
     ...(request.beamWidth !== undefined && { beamWidth: request.beamWidth }),
     ...(request.generations !== undefined && { generations: request.generations }),
+    ...(request.patience !== undefined && { patience: request.patience }),
     ...(request.checkRows !== undefined && { checkRows: request.checkRows }),
   }
   if (new Set(objectives).size < objectives.length) {
@@ -69,7 +73,7 @@ export function resolveSearch(
       `--${flag(foreign[0]!)}: belongs to the search of blockpruner, found with --method ${method}; leave one of them out${advice}`,
     )
   }
-  const needs = (option: 'start' | 'beamWidth' | 'generations', names: readonly SearchName[]) => {
+  const needs = (option: 'start' | 'beamWidth' | 'generations' | 'patience', names: readonly SearchName[]) => {
     if (request[option] === undefined || names.includes(search)) return
     throw new PlanError(
       `--${flag(option)}: is an option of --search ${names.join(' and ')}, found with --search ${search}; leave one of them out`,
@@ -78,7 +82,8 @@ export function resolveSearch(
   needs('start', ['swap', 'evolve'])
   needs('beamWidth', ['beam'])
   needs('generations', ['evolve'])
-  for (const option of ['beamWidth', 'generations'] as const) {
+  needs('patience', ['swap'])
+  for (const option of ['beamWidth', 'generations', 'patience'] as const) {
     const value = request[option]
     if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
       throw new PlanError(`--${flag(option)} ${value}: expected a whole number from 1`)
@@ -89,8 +94,8 @@ export function resolveSearch(
       `--kinds ${kinds.join(',')}: --layout stock removes attention and mlp together, expected attention,mlp; leave --kinds out`,
     )
   }
-  const { beamWidth, generations, checkRows } = request
-  return { search, layout, objectives, start, beamWidth, generations, checkRows, recorded }
+  const { beamWidth, generations, patience, checkRows } = request
+  return { search, layout, objectives, start, beamWidth, generations, patience, checkRows, recorded }
 }
 
 /** Throws `PlanError` when no plan of `model` is a stock checkpoint. */

@@ -23,6 +23,8 @@ export interface SearchOptions {
   readonly beamWidth?: number | undefined
   /** Generations of `evolve`. */
   readonly generations?: number | undefined
+  /** Exchanges in a row that improve nothing, after which a sweep of `swap` ends. */
+  readonly patience?: number | undefined
   readonly kinds: readonly BlockKind[]
   readonly isReached: (plan: PruningPlan) => boolean
   readonly seed: number

@@ -1,5 +1,5 @@
 import type { Model } from '../model/model.ts'
-import { removedParameters } from '../model/plan.ts'
+import { planKey, removedParameters } from '../model/plan.ts'
 import type { BlockId, PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
 import { type Moves, singleBlocks, withoutCandidate, withoutRestored } from './candidates.ts'
 import { quarterOf, race } from './race.ts'
@@ -10,6 +10,8 @@ export interface SwapOptions {
   readonly isReached: (plan: PruningPlan) => boolean
   /** What may go and come back at once; default single blocks. */
   readonly moves?: Moves | undefined
+  /** Exchanges in a row that improve nothing, after which a sweep ends; default all. */
+  readonly patience?: number | undefined
   readonly signal?: StopSignal | undefined
 }
 
@@ -17,18 +19,19 @@ export interface SwapOptions {
 const heat = 8
 
 /**
- * 1-swap local search: from the plan S of another search, put one removed block a back and remove another b,
+ * Local search by exchanges: from the plan S of another search, put one removed block a back and remove another b,
  *
  *     S ← S − a + b  while  L(M without S − a + b) < L(M without S),
  *
- * never leaving more parameters than the start does; where there is room, a comes back for nothing. A sweep tries all exchanges
- * in the order of the sum of what each half does alone, [L(S − a) − L(S)] + [L(S + b) − L(S)] on the first quarter of the rows;
- * eight at a time race against S (`race.ts`). Ends after a sweep that improved nothing. The loss never rises.
+ * never leaving more parameters than the start does. Where b is the larger, as an mlp for an attention, others come back with a
+ * as long as they fit; where it is the smaller, others go with it: an exchange always uses the whole budget. A sweep tries all
+ * of them in the order of the sum of what each part does alone, Σ [L(S − a) − L(S)] + Σ [L(S + b) − L(S)] on the first quarter
+ * of the rows; eight at a time race against S (`race.ts`). Ends after a sweep that improved nothing. The loss never rises.
  */
 export async function* swap(
   model: Model,
   objective: RowObjective,
-  { start, isReached, moves = singleBlocks(model), signal }: SwapOptions,
+  { start, isReached, moves = singleBlocks(model), patience = Number.POSITIVE_INFINITY, signal }: SwapOptions,
 ): AsyncGenerator<PruningStep, void> {
   let plan: PruningPlan | undefined
   for await (const step of start) {
@@ -43,10 +46,10 @@ export async function* swap(
   let loss = objective.combine(values!)
   for (let hasImproved = true; hasImproved; ) {
     hasImproved = false
-    const waiting = await promisingExchanges(objective, plan, moves, signal)
-    while (waiting.length > 0) {
+    const waiting = await promisingExchanges(objective, plan, moves, isAllowed, signal)
+    for (let inVain = 0; waiting.length > 0 && inVain < patience; ) {
       const tried: { exchange: Exchange; plan: PruningPlan }[] = []
-      while (tried.length < heat && waiting.length > 0) {
+      while (tried.length < Math.min(heat, patience - inVain) && waiting.length > 0) {
         const exchange = waiting.shift()!
         const next = exchanged(plan, exchange, moves)
         if (next !== undefined && isAllowed(next)) tried.push({ exchange, plan: next })
@@ -54,49 +57,110 @@ export async function* swap(
       const plans = tried.map((entry) => entry.plan)
       const { finalists } = await race(objective, plans, { leader: values, trunk: plan, signal })
       const [best] = finalists
-      if (best === undefined || best.loss >= loss) continue
+      if (best === undefined || best.loss >= loss) {
+        inVain += tried.length
+        continue
+      }
       const { exchange } = tried[best.index]!
       hasImproved = true
+      inVain = 0
       plan = tried[best.index]!.plan
       values = best.values
       loss = best.loss
-      yield { plan, removed: exchange.out, restored: exchange.back, loss }
+      yield { plan, removed: blocksOf(exchange.out), restored: blocksOf(exchange.back), loss }
     }
   }
 }
 
-interface Exchange {
-  readonly back: readonly BlockId[]
-  /** Empty: nothing goes for it. */
-  readonly out: readonly BlockId[]
+const blocksOf = (halves: readonly Half[]): BlockId[] => halves.flatMap(({ blocks }) => blocks)
+
+/** Blocks as the moves name them, and by how much the loss changes when they alone come back, or go. */
+interface Half {
+  readonly blocks: readonly BlockId[]
+  readonly change: number
 }
 
-/** Every exchange, the one whose halves promise most first. */
+/** What comes back and what goes for it, each in the order in which it is taken. */
+interface Exchange {
+  readonly back: readonly Half[]
+  readonly out: readonly Half[]
+}
+
+/** Every exchange of one for one, or for nothing, with what completes it; the one whose parts promise most first. */
 async function promisingExchanges(
   objective: RowObjective,
   plan: PruningPlan,
-  { removals, restorations }: Moves,
+  moves: Moves,
+  isAllowed: (plan: PruningPlan) => boolean,
   signal: StopSignal | undefined,
 ): Promise<Exchange[]> {
-  const [back, out] = [restorations(plan), removals(plan)]
-  const halves = [...back.map((b) => withoutRestored(plan, b)), ...out.map((b) => withoutCandidate(plan, b))]
+  const [back, out] = [moves.restorations(plan), moves.removals(plan)]
+  const plans = [...back.map((b) => withoutRestored(plan, b)), ...out.map((b) => withoutCandidate(plan, b))]
   const range = quarterOf(objective)
-  const [own, ...values] = await objective.evaluateRows([plan, ...halves], { range, trunk: plan, signal })
-  const changes = values.map((half) => objective.combine(half) - objective.combine(own!))
-  const change = (index: number) => (Number.isNaN(changes[index]!) ? Number.POSITIVE_INFINITY : changes[index]!)
-  const exchanges = back.flatMap((blocks, i) => [
-    { back: blocks, out: [], change: change(i) },
-    ...out.map((other, j) => ({ back: blocks, out: other, change: change(i) + change(back.length + j) })),
-  ])
-  return exchanges.sort((a, b) => (a.change === b.change ? 0 : a.change - b.change))
+  const [own, ...values] = await objective.evaluateRows([plan, ...plans], { range, trunk: plan, signal })
+  const halves = [...back, ...out].map((blocks, i) => {
+    const change = objective.combine(values[i]!) - objective.combine(own!)
+    return { blocks, change: Number.isNaN(change) ? Number.POSITIVE_INFINITY : change }
+  })
+  const [backs, outs] = [inOrder(halves.slice(0, back.length)), inOrder(halves.slice(back.length))]
+  const found = new Map<string, Exchange & { readonly change: number }>()
+  for (const first of backs) {
+    for (const second of [[], ...outs.map((half) => [half])]) {
+      const exchange = completed(plan, { back: [first], out: second }, { back: backs, out: outs }, moves, isAllowed)
+      const next = exchange && exchanged(plan, exchange, moves)
+      if (exchange === undefined || next === undefined || found.has(planKey(next))) continue
+      const change = [...exchange.back, ...exchange.out].reduce((total, half) => total + half.change, 0)
+      found.set(planKey(next), { ...exchange, change })
+    }
+  }
+  return inOrder([...found.values()])
 }
 
-/** `plan` after `exchange`; undefined where it no longer applies, because an earlier exchange took a part of it. */
+/**
+ * `exchange` with the cheapest of the others gone until the budget is reached again, and with the dearest of the removed back as
+ * long as they fit and promise anything; undefined where the budget cannot be reached.
+ */
+function completed(
+  plan: PruningPlan,
+  exchange: Exchange,
+  halves: Exchange,
+  moves: Moves,
+  isAllowed: (plan: PruningPlan) => boolean,
+): Exchange | undefined {
+  let whole = exchange
+  let next = exchanged(plan, whole, moves)
+  const extend = (longer: Exchange, isWanted: (plan: PruningPlan) => boolean) => {
+    const then = exchanged(plan, longer, moves)
+    if (then !== undefined && isWanted(then)) [whole, next] = [longer, then]
+  }
+  for (const half of halves.out) {
+    if (next === undefined || isAllowed(next)) break
+    if (!whole.out.includes(half)) extend({ ...whole, out: [...whole.out, half] }, () => true)
+  }
+  for (const half of halves.back) {
+    if (next === undefined || half.change >= 0) break
+    if (!whole.back.includes(half)) extend({ ...whole, back: [...whole.back, half] }, isAllowed)
+  }
+  return next !== undefined && isAllowed(next) ? whole : undefined
+}
+
+/** `plan` after `exchange`; undefined where it does not apply, as when an earlier exchange took a part of it. */
 function exchanged(plan: PruningPlan, { back, out }: Exchange, { removals, restorations }: Moves) {
   const has = (list: readonly (readonly BlockId[])[], blocks: readonly BlockId[]) =>
     list.some((entry) => `${entry}` === `${blocks}`)
-  if (!has(restorations(plan), back)) return undefined
-  const between = withoutRestored(plan, back)
-  if (out.length === 0) return between
-  return has(removals(between), out) ? withoutCandidate(between, out) : undefined
+  let next = plan
+  for (const { blocks } of back) {
+    if (!has(restorations(next), blocks)) return undefined
+    next = withoutRestored(next, blocks)
+  }
+  for (const { blocks } of out) {
+    if (!has(removals(next), blocks)) return undefined
+    next = withoutCandidate(next, blocks)
+  }
+  return next
+}
+
+/** The lowest change first, the first of equals first. */
+function inOrder<Entry extends { readonly change: number }>(entries: readonly Entry[]): Entry[] {
+  return entries.toSorted((a, b) => (a.change === b.change ? 0 : a.change - b.change))
 }

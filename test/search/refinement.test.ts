@@ -88,6 +88,34 @@ describe('swap', () => {
       }
     }
   })
+
+  it('takes what fits back with what is larger, and lets more go with what is smaller', async () => {
+    // one mlp has the parameters of three attentions; from the attentions alone, no exchange of one for one reaches the optimum
+    const cost = (id: BlockId) => (id.endsWith('attention') ? 1 : id === 'decoder.4.mlp' ? 0.5 : 10)
+    const objective = toyObjective(8, (removed) => removed.reduce((sum, id) => sum + cost(id), 0))
+    const attentions = blockPruner(model, objective, { kinds: ['attention'] })
+    const reached = (plan: PruningPlan) => removedParameters(model, plan) >= 3
+    const toMlp = await collect(swap(model, objective, { start: attentions, isReached: reached }))
+    expect(toMlp.at(-1)!.plan.blocks).toEqual(['decoder.4.mlp'])
+    expect(toMlp.at(-1)!.restored).toHaveLength(3)
+
+    const dear = toyObjective(8, (removed) => removed.reduce((sum, id) => sum + (id.endsWith('mlp') ? 10 : 1), 0))
+    const mlps = blockPruner(model, dear, { kinds: ['mlp'] })
+    const toAttentions = await collect(swap(model, dear, { start: mlps, isReached: reached }))
+    expect(toAttentions.at(-1)!.removed).toHaveLength(3)
+    expect(toAttentions.at(-1)!.loss).toBe(3)
+  })
+
+  it('ends early for want of patience, without having tried all', async () => {
+    const objective = () => toyObjective(8, toyLoss(model, 2))
+    const run = async (patience?: number) => {
+      const counted = objective()
+      await collect(swap(model, counted, { start: blockPruner(model, objective()), isReached, patience }))
+      return counted.work
+    }
+    const [impatient, patient] = [await run(1), await run()]
+    expect(impatient).toBeLessThan(patient)
+  })
 })
 
 describe('evolve', () => {

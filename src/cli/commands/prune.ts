@@ -41,6 +41,7 @@ interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly start?: string
   readonly beamWidth?: number
   readonly generations?: number
+  readonly patience?: number
   readonly checkRows?: number
 }
 
@@ -93,6 +94,7 @@ export function pruneCommand(interruption: Interruption): Command {
     .option('--start <name>', 'fast (default) or exact: what swap and evolve improve on')
     .option('--beam-width <n>', 'plans that beam keeps (default: 3)', wholeNumber)
     .option('--generations <n>', 'generations of evolve (default: 60)', wholeNumber)
+    .option('--patience <n>', 'exchanges in vain after which a sweep of swap ends (default: all)', wholeNumber)
     .option(
       '--check-rows <n>',
       'rows kept from the search to check each step on (default: 0; with --layout stock a quarter)',
