@@ -1,14 +1,13 @@
 import { join } from 'node:path'
-import { CheckpointError, UnsupportedModelError } from '../errors.ts'
+import { CheckpointError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
 import { publishFolder } from '../format/atomicFolder.ts'
 import { isSafetensorsType, type SafetensorsType } from '../format/safetensors/dtypes.ts'
 import { type TensorSource, writeSafetensors } from '../format/safetensors/write.ts'
-import { applyPlan } from '../model/applyPlan.ts'
-import { type CustomLayer, customConfig } from '../model/customConfig.ts'
+import { applyPlan, originalUnits } from '../model/applyPlan.ts'
+import { type CustomLayer, type CustomLayout, classesOf, customConfig, remoteModule } from '../model/customConfig.ts'
 import type { Model } from '../model/model.ts'
-import { emptyPlan } from '../model/plan.ts'
-import { remoteFamilies, remoteFamilyOf, remoteModule } from '../model/remoteFamilies.ts'
+import { emptyPlan, unitOf } from '../model/plan.ts'
 import { tasksOf } from '../model/task.ts'
 import type {
   Block,
@@ -24,7 +23,7 @@ import { configText } from './configText.ts'
 import { type ExportForm, type Layout, layoutOf, type NewLayer } from './layout.ts'
 import { type MeasuredLoss, modelCard } from './modelCard.ts'
 import { remoteCode } from './remoteCode.ts'
-import { stockConfig } from './stockConfig.ts'
+import { hasStockConfig, stockConfig } from './stockConfig.ts'
 import { type UniformWidths, uniformWidths, widthsOf } from './widths.ts'
 
 export interface HuggingFaceExportOptions {
@@ -56,8 +55,8 @@ export interface HuggingFaceExport {
 /**
  * Writes `model` without what `plan` leaves out as a folder that transformers loads: config.json, safetensors, the
  * tokenizer files of the dense model and a model card. Whole layers and pairs of branches that pack into layers give a
- * stock checkpoint, also with one smaller width for all; anything else a `custom` one with a small modeling file, for
- * the families in `remoteFamilies`.
+ * stock checkpoint, also with one smaller width for all where the family's config can say it; anything else a `custom`
+ * one with a small modeling file.
  *
  * Tensors keep their stored type, except that GGUF's quantised types, which safetensors does not have, are written as
  * F32: exact, and larger. The folder appears whole or not at all. Nothing is run: reopen the folder to verify it.
@@ -98,7 +97,7 @@ export async function exportHuggingFace(
         signal,
       })
       for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
-      if (remote !== undefined) await writeFileAtomic(join(folder, `${remoteModule}.py`), remoteCode(remote))
+      if (remote !== undefined) await writeFileAtomic(join(folder, `${remoteModule}.py`), remote)
       await writeFileAtomic(join(folder, 'README.md'), card)
       await writeFileAtomic(join(folder, 'config.json'), await configText(model, config))
     },
@@ -113,54 +112,62 @@ export function describeExport(model: Model, plan: PruningPlan) {
   const layout = layoutOf(pruned, emptyPlan)
   const widths = uniformWidths(pruned, widthsOf(pruned, emptyPlan))
   const tensors = tensorsOf(pruned, layout)
-  const isStock = layout.form !== 'custom' && widths.isUniform && stockHeadsLoad(model, widths)
+  const isStock =
+    layout.form !== 'custom' &&
+    widths.isUniform &&
+    stockHeadsLoad(model, widths) &&
+    hasStockConfig(model, layout, widths)
   if (isStock) {
     const config = withStoredType(stockConfig(model, layout, widths), tensors)
     return { form: layout.form, layout, config, tensors, pruned, remote: undefined }
   }
-  const remote = remoteFamilyOf(model.config['model_type'])
-  if (remote === undefined) {
-    throw new UnsupportedModelError(
-      `export: the blocks left of ${model.id} fit no stock layers, and there is no remote code for model_type ` +
-        `"${model.config['model_type']}", expected one of ${Object.keys(remoteFamilies).join(', ')}; remove whole layers, or export to ONNX`,
-    )
+  const { architecture } = model
+  const { parameterNames = {} } = classesOf(architecture, model.config)
+  const stock = withStoredType(stockConfig(model, layout, { K: undefined, F: undefined }), tensors)
+  return {
+    form: 'custom' as ExportForm,
+    layout,
+    config: customConfig(stock, architecture, customLayout(pruned, layout)),
+    // transformers renames what it loads for its own classes only
+    tensors: tensors.map((tensor) => ({ ...tensor, name: parameterNames[tensor.name] ?? tensor.name })),
+    pruned,
+    remote: remoteCode(architecture, stock),
   }
-  const stock = stockConfig(model, layout, { K: undefined, F: undefined })
-  const config = customConfig(
-    // heads differ from layer to layer, so nobody may guess it as hidden size / heads
-    withStoredType({ ...stock, head_dim: model.sizes['E'] }, tensors),
-    remote,
-    customLayers(pruned, layout.stacks.decoder ?? []),
+}
+
+/** transformers' own config class may refuse a number of heads, see `TransformersClasses`. */
+function stockHeadsLoad({ architecture, config, sizes }: Model, { K }: UniformWidths): boolean {
+  if (K === undefined || !classesOf(architecture, config).headsDivideHidden) return true
+  return sizes['D']! % (K * sizes['G']!) === 0
+}
+
+/** What each new layer has, and the units of its blocks where they are not those of the config. */
+function customLayout(pruned: Model, { stacks }: Layout): CustomLayout {
+  return Object.fromEntries(
+    (Object.entries(stacks) as [StackName, readonly NewLayer[]][]).map(([stack, layers]) => [
+      stack,
+      layers.map((members): CustomLayer => {
+        const entries = Object.entries(members) as [BlockKind, number][]
+        return Object.fromEntries(
+          entries.map(([kind, layer]) => {
+            const block = blockAt(pruned, stack, kind, layer)
+            return [kind, { from_layer: layer, ...unitsLeft(pruned, block) }]
+          }),
+        )
+      }),
+    ]),
   )
-  return { form: 'custom' as ExportForm, layout, config, tensors, pruned, remote }
 }
 
-/** transformers' own config class may refuse a number of heads, see `RemoteFamily`. */
-function stockHeadsLoad(model: Model, widths: UniformWidths): boolean {
-  const family = remoteFamilyOf(model.config['model_type'])
-  if (family === undefined || !remoteFamilies[family].headsDivideHidden || widths.K === undefined) return true
-  return model.sizes['D']! % (widths.K * model.sizes['G']!) === 0
-}
-
-/** What each new layer has, and its widths where they are not those of the config. */
-function customLayers(pruned: Model, layers: readonly NewLayer[]): CustomLayer[] {
-  const { K, F, G = 1 } = pruned.sizes
-  return layers.map(({ attention, mlp }) => {
-    const heads = attention === undefined ? K : blockAt(pruned, 'decoder', 'attention', attention).units
-    const channels = mlp === undefined ? F : blockAt(pruned, 'decoder', 'mlp', mlp).units
-    return {
-      attention: attention !== undefined,
-      mlp: mlp !== undefined,
-      ...(attention !== undefined && { attention_from_layer: attention }),
-      ...(mlp !== undefined && { mlp_from_layer: mlp }),
-      ...(heads !== undefined && heads !== K && { num_attention_heads: heads * G, num_key_value_heads: heads }),
-      ...(channels !== undefined && channels !== F && { intermediate_size: channels }),
-    }
-  })
+function unitsLeft(pruned: Model, block: Block): Partial<CustomLayer['attention'] & CustomLayer['mlp']> {
+  if (block.units === pruned.sizes[unitOf(pruned, block)]) return {}
+  if (block.kind === 'mlp') return { channels: block.units }
+  return { heads: block.units === 0 ? [] : originalUnits(pruned, block) }
 }
 
 function blockAt(model: Model, stack: StackName, kind: BlockKind, layer: number): Block {
-  const found = model.blocks.find((block) => block.stack === stack && block.kind === kind && block.layer === layer)
+  const blocks = [...model.blocks, ...model.bareNorms]
+  const found = blocks.find((block) => block.stack === stack && block.kind === kind && block.layer === layer)
   if (found === undefined) throw new RangeError(`${stack}.${layer}.${kind}: no such block in ${model.id}`)
   return found
 }

@@ -16,7 +16,7 @@ import type { Block, BlockKind, PruningPlan, StackName } from '../types.ts'
  */
 export type ExportForm = 'whole' | 'repacked' | 'custom'
 
-/** The old layer of each block of a new layer: `{ attention: 3, mlp: 4 }`. An absent kind has no block. */
+/** The old layer of each block, or of the norm it left, in a new layer: `{ attention: 3, mlp: 4 }`. An absent kind has none. */
 export type NewLayer = Readonly<Partial<Record<BlockKind, number>>>
 
 export interface Layout {
@@ -32,9 +32,12 @@ export function layoutOf(model: Model, plan: PruningPlan): Layout {
   const forms: ExportForm[] = []
   for (const [stack, table] of Object.entries(model.architecture.stacks) as [StackName, StackTable][]) {
     const kinds = table.blocks.map((block) => block.kind)
-    const blocks = pruned.blocks.filter((block) => block.stack === stack)
-    // the norm that a removed block of BERT leaves in the stream is in no stock layer
+    // the norm that a removed block of BERT leaves in the stream keeps its place, which no stock layer has
     const leavesNorms = pruned.bareNorms.some((norm) => norm.stack === stack)
+    const place = (block: Block) => block.layer * kinds.length + kinds.indexOf(block.kind)
+    const blocks = [...pruned.blocks, ...pruned.bareNorms]
+      .filter((block) => block.stack === stack)
+      .sort((a, b) => place(a) - place(b))
     const layers = packLayers(blocks, kinds, hasParallelBranches(model.config, table))
     stacks[stack] = layers
     forms.push(leavesNorms ? 'custom' : formOf(layers, kinds))

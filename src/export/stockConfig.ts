@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { UnsupportedModelError } from '../errors.ts'
-import type { Architecture, StackTable } from '../model/architecture.ts'
+import type { Architecture, Sizes, StackTable } from '../model/architecture.ts'
 import type { Model } from '../model/model.ts'
 import type { BlockKind, ModelConfig, StackName } from '../types.ts'
 import type { Layout, NewLayer } from './layout.ts'
@@ -41,7 +41,23 @@ type Widths = Pick<UniformWidths, 'K' | 'F'>
  * along, and the families here need none. Throws `UnsupportedModelError` where the architecture, reading the new
  * config, would not see the same blocks.
  */
-export function stockConfig({ architecture, config }: Model, layout: Layout, widths: Widths): ModelConfig {
+export function stockConfig(model: Model, layout: Layout, widths: Widths): ModelConfig {
+  const cut = cutConfig(model, layout, widths)
+  const { architecture, config } = model
+  const lacking = misread(architecture, config, cut, layout, widths)
+  if (lacking === undefined) return cut
+  throw new UnsupportedModelError(
+    `export: config.json of model_type "${config['model_type']}" has no way to say ${lacking}; remove whole layers, or export to ONNX`,
+  )
+}
+
+/** Whether the family's config has words for the layers of `layout` with these widths. */
+export function hasStockConfig(model: Model, layout: Layout, widths: Widths): boolean {
+  const { architecture, config } = model
+  return misread(architecture, config, cutConfig(model, layout, widths), layout, widths) === undefined
+}
+
+function cutConfig({ architecture, config }: Model, layout: Layout, widths: Widths): ModelConfig {
   const { auto_map: _, ...cut }: Record<string, unknown> = { ...config }
   for (const [stack, table] of Object.entries(architecture.stacks) as [StackName, StackTable][]) {
     const keys = layerCountKeys[architecture.family][stack] ?? []
@@ -50,7 +66,6 @@ export function stockConfig({ architecture, config }: Model, layout: Layout, wid
     if (stack === 'decoder') cutPerLayer(cut, layers, config, table)
   }
   narrow(cut, architecture, config, widths)
-  checkReadsBack(architecture, config, cut, layout, widths)
   return cut
 }
 
@@ -117,36 +132,39 @@ function narrow(cut: Record<string, unknown>, architecture: Architecture, config
   }
 }
 
-/** The new config must mean, block for block, what the old one meant. */
-function checkReadsBack(
+/** What the new config does not say as the old one said it, block for block; undefined: nothing. */
+function misread(
   architecture: Architecture,
   config: ModelConfig,
   cut: ModelConfig,
   layout: Layout,
   widths: Pick<UniformWidths, 'K' | 'F'>,
-): void {
+): string | undefined {
   const sizes = architecture.sizes(config)
   const expectedSizes = { ...sizes, K: widths.K ?? sizes['K'], F: widths.F ?? sizes['F'] }
-  if (!isDeepStrictEqual(architecture.sizes(cut), expectedSizes))
-    throw notExpressible(config, 'the widths that are left')
+  if (!isDeepStrictEqual(sizesOrNone(architecture, cut), expectedSizes)) return 'the widths that are left'
   for (const [stack, table] of Object.entries(architecture.stacks)) {
     const layers = layout.stacks[stack as StackName] ?? []
     // tables do not read a config without layers
-    if (layers.length > 0 && table.layers(cut) !== layers.length)
-      throw notExpressible(config, 'the layers that are left')
+    if (layers.length > 0 && table.layers(cut) !== layers.length) return 'the layers that are left'
     for (const [layer, blocks] of layers.entries()) {
       for (const { kind, form } of table.blocks) {
         const old: number | undefined = blocks[kind as BlockKind]
         if (old !== undefined && !isDeepStrictEqual(form(cut, layer), form(config, old))) {
-          throw notExpressible(config, `layer ${layer}, whose ${kind} was in layer ${old}`)
+          return `layer ${layer}, whose ${kind} was in layer ${old}`
         }
       }
     }
   }
+  return undefined
 }
 
-function notExpressible(config: ModelConfig, what: string): UnsupportedModelError {
-  return new UnsupportedModelError(
-    `export: config.json of model_type "${config['model_type']}" has no way to say ${what}; remove whole layers, or export to ONNX`,
-  )
+/** A table refuses widths that the family cannot have, such as heads that do not share the hidden size evenly. */
+function sizesOrNone(architecture: Architecture, config: ModelConfig): Sizes | undefined {
+  try {
+    return architecture.sizes(config)
+  } catch (error) {
+    if (error instanceof UnsupportedModelError) return undefined
+    throw error
+  }
 }

@@ -26,11 +26,12 @@ export function applyPlan(model: Model, plan: PruningPlan): Model {
 }
 
 /**
- * Which units of the model as it was opened the units of `block` are, after all plans applied since: numbers fixed by the
- * family for each head, such as ALiBi's slopes, follow them.
+ * Which units of the dense model the units of `block` are, after all plans applied since: numbers fixed by the family for
+ * each head, such as ALiBi's slopes, follow them.
  */
 export function originalUnits(model: Model, block: Block): number[] {
-  let units = Array.from({ length: model.sizes[unitOf(model, block)] ?? 0 }, (_, unit) => unit)
+  const all = Array.from({ length: model.sizes[unitOf(model, block)] ?? 0 }, (_, unit) => unit)
+  let units = [...(model.heads[block.id] ?? all)]
   for (const plan of model.applied) {
     const removed = new Set(plan.units[block.id])
     units = units.filter((_, position) => !removed.has(position))

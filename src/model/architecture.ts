@@ -8,12 +8,15 @@ import type {
   NormForm,
   PositionBiasForm,
 } from './forms.ts'
+import type { TransformersClasses } from './transformersClasses.ts'
 
 /** A model family described, not programmed: the only thing a new family needs. */
 export interface Architecture {
   /** Values of `model_type` in config.json that this table describes. */
   readonly modelTypes: readonly string[]
   readonly family: 'decoder' | 'encoder' | 'encoderDecoder'
+  /** Its classes in transformers, by `model_type`. */
+  readonly transformers: Readonly<Record<string, TransformersClasses>>
   /**
    * Other names under which checkpoints store the tensor called `name` here, tried in order: without the prefix of the
    * whole model, with it, or in an older spelling. Absent: there is one spelling.

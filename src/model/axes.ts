@@ -88,6 +88,13 @@ function syntaxError(text: string, found: string, expected: string): RangeError 
   return new RangeError(`axes "${text}": ${found}, expected ${expected}; correct the architecture's weight table`)
 }
 
+/** The dimensions of a tensor with these axes whose size depends on `letter`. */
+export function dimensionsOf(axes: string, letter: string): number[] {
+  const has = (sum: Sum): boolean =>
+    sum.some((product) => product.some((part) => (typeof part === 'string' ? part === letter : has(part))))
+  return parseAxes(axes).dimensions.flatMap((sum, dimension) => (has(sum) ? [dimension] : []))
+}
+
 /** The shape of a tensor with these axes. Throws `RangeError` for a letter without a size. */
 export function shapeOf(axes: string, sizes: Sizes): number[] {
   return parseAxes(axes).dimensions.map((sum) => sumSize(sum, sizes, axes))

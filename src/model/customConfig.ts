@@ -1,67 +1,111 @@
 import { z } from 'zod'
 import { CheckpointError } from '../errors.ts'
-import type { BlockId, ModelConfig } from '../types.ts'
-import { type RemoteFamilyName, remoteFamilies, remoteModule } from './remoteFamilies.ts'
+import type { BlockId, ModelConfig, StackName } from '../types.ts'
+import type { Architecture } from './architecture.ts'
+import { findArchitecture } from './architectures/known.ts'
+import type { OpenedCheckpoint } from './describe.ts'
+import type { AutoClass, TransformersClasses } from './transformersClasses.ts'
 
 /** `model_type` of an export that only remote code can load. */
 export const customModelType = 'blockpruner'
 
-/** A layer count that no published model reaches; a longer list is a damaged file. */
+/** Name of the file beside config.json that `auto_map` points to, without `.py`. */
+export const remoteModule = 'modeling_blockpruner'
+
+/** A layer count, and a head count, that no published model reaches; a longer list is a damaged file. */
 const maxLayers = 10_000
 
-const count = z.number().int().min(1)
-const layerNumber = z.number().int().min(0)
+const number = z.number().int().min(0)
 
-/** What one layer of a custom export has. Widths stand here where they differ from those of the config. */
+const fromLayer = {
+  /** Layer of the model before pruning that the block comes from; for people, nothing depends on it. */
+  from_layer: number.optional(),
+}
+
+const attentionSchema = z.object({
+  ...fromLayer,
+  /** The heads that are left, ascending numbers of those of the dense model; absent: all; none: only the norm behind is left. */
+  heads: z.array(number).max(maxLayers).optional(),
+})
+
+const mlpSchema = z.object({
+  ...fromLayer,
+  /** How many channels are left; absent: all; 0: only the norm behind is left. */
+  channels: number.optional(),
+})
+
+/** What one layer of a custom export has; a block that is not there is not named. */
 const layerSchema = z.object({
-  attention: z.boolean(),
-  mlp: z.boolean(),
-  /** Layers of the model before pruning that the branches come from; for the reader, nothing depends on them. */
-  attention_from_layer: layerNumber.optional(),
-  mlp_from_layer: layerNumber.optional(),
-  num_attention_heads: count.optional(),
-  num_key_value_heads: count.optional(),
-  intermediate_size: count.optional(),
+  attention: attentionSchema.optional(),
+  crossAttention: attentionSchema.optional(),
+  mlp: mlpSchema.optional(),
 })
 
 const customConfigSchema = z.looseObject({
   model_type: z.literal(customModelType),
-  base_model_type: z.enum(Object.keys(remoteFamilies) as [RemoteFamilyName, ...RemoteFamilyName[]]),
-  num_hidden_layers: z.number().int().min(0),
-  block_layout: z.array(layerSchema).max(maxLayers),
+  base_model_type: z.string(),
+  /** Heads (key/value heads, with their query heads) and channels of a block that lost none. */
+  block_units: z.object({ heads: number, channels: number }),
+  block_layout: z.object({
+    encoder: z.array(layerSchema).max(maxLayers).optional(),
+    decoder: z.array(layerSchema).max(maxLayers).optional(),
+  }),
 })
 
 export type CustomLayer = z.infer<typeof layerSchema>
+export type CustomLayout = Readonly<Partial<Record<StackName, readonly CustomLayer[]>>>
 
-/** A custom export as its base family sees it. */
-export interface CustomModel {
-  /** The config of the stock family with as many layers, complete and unpruned in width. */
-  readonly config: ModelConfig
-  /** Blocks of that family which the checkpoint does not have. */
-  readonly absent: readonly BlockId[]
-  /** Key/value heads or channels of the blocks that are narrower than the config says. */
-  readonly units: Readonly<Partial<Record<BlockId, number>>>
-}
+/** A custom export as its base family sees it: the stock config, complete and unpruned in width, and what is missing of it. */
+export type CustomModel = Required<Pick<OpenedCheckpoint, 'config' | 'absent' | 'units' | 'heads'>>
 
 /** The config of a custom export: `stock`, the cut config of the family, and what each layer has. */
-export function customConfig(
-  stock: ModelConfig,
-  family: RemoteFamilyName,
-  layers: readonly CustomLayer[],
-): ModelConfig {
+export function customConfig(stock: ModelConfig, architecture: Architecture, layout: CustomLayout): ModelConfig {
+  const classes = classesOf(architecture, stock)
+  const { K = 0, F = 0 } = architecture.sizes(stock)
   return {
     ...stock,
-    architectures: ['BlockPrunerForCausalLM'],
+    architectures: [remoteClassName(headOf(architecture, classes, stock))],
     auto_map: {
       AutoConfig: `${remoteModule}.BlockPrunerConfig`,
-      AutoModel: `${remoteModule}.BlockPrunerModel`,
-      AutoModelForCausalLM: `${remoteModule}.BlockPrunerForCausalLM`,
+      ...Object.fromEntries(autoClassesOf(classes).map((auto) => [auto, `${remoteModule}.${remoteClassName(auto)}`])),
     },
     model_type: customModelType,
-    base_model_type: family,
-    num_hidden_layers: layers.length,
-    block_layout: layers,
+    base_model_type: stock['model_type'],
+    block_units: { heads: K, channels: F },
+    block_layout: layout,
   }
+}
+
+/** The classes of transformers for `config`, of the family that it is. */
+export function classesOf(architecture: Architecture, config: ModelConfig): TransformersClasses {
+  const classes = architecture.transformers[`${config['model_type']}`]
+  if (classes === undefined) {
+    throw new RangeError(`model_type "${config['model_type']}" has no classes in the table of its architecture`)
+  }
+  return classes
+}
+
+/** The auto classes that load an export of the family, the model without a head first. */
+export function autoClassesOf({ models }: TransformersClasses): AutoClass[] {
+  return Object.keys(models) as AutoClass[]
+}
+
+/** The class of the remote code for an auto class: `BlockPrunerForCausalLM`. */
+export function remoteClassName(auto: AutoClass): string {
+  return auto === 'AutoModel' ? 'BlockPrunerModel' : auto.replace('AutoModel', 'BlockPruner')
+}
+
+/** The auto class that the checkpoint itself was saved from, else the one that generates text. */
+function headOf({ family }: Architecture, classes: TransformersClasses, stock: ModelConfig): AutoClass {
+  const [saved] = Array.isArray(stock['architectures']) ? stock['architectures'] : []
+  const named = autoClassesOf(classes).find((auto) => classes.models[auto] === saved)
+  if (named !== undefined) return named
+  const byFamily = {
+    decoder: 'AutoModelForCausalLM',
+    encoderDecoder: 'AutoModelForSeq2SeqLM',
+    encoder: 'AutoModel',
+  } as const
+  return byFamily[family]
 }
 
 /** Whether config.json describes a custom export, which `readCustomConfig` takes apart. */
@@ -82,31 +126,48 @@ export function readCustomConfig(config: ModelConfig): CustomModel {
       `config.json: ${path}: ${issue?.message ?? 'unexpected value'}; was this folder written by blockpruner?`,
     )
   }
-  const { block_layout: layout, base_model_type: family, num_hidden_layers: layers, ...rest } = result.data
-  if (layout.length !== layers) {
-    throw new CheckpointError(
-      `config.json: block_layout has ${layout.length} entries, expected num_hidden_layers=${layers}; write the export again`,
-    )
+  const { block_layout: layout, block_units: dense, base_model_type: modelType, auto_map: _, ...rest } = result.data
+  const architecture = findArchitecture({ model_type: modelType })
+  const classes = classesOf(architecture, { model_type: modelType })
+  const head = autoClassesOf(classes).find((auto) => rest['architectures']?.toString() === remoteClassName(auto))
+  const stock = {
+    ...rest,
+    ...(head !== undefined && { architectures: [classes.models[head]] }),
+    model_type: modelType,
   }
-  const { auto_map: _, ...stock } = rest
   const absent: BlockId[] = []
   const units: Partial<Record<BlockId, number>> = {}
-  for (const [layer, has] of layout.entries()) {
-    const attention: BlockId = `decoder.${layer}.attention`
-    const mlp: BlockId = `decoder.${layer}.mlp`
-    if (!has.attention) absent.push(attention)
-    else if (has.num_key_value_heads !== undefined) units[attention] = has.num_key_value_heads
-    if (!has.mlp) absent.push(mlp)
-    else if (has.intermediate_size !== undefined) units[mlp] = has.intermediate_size
+  const heads: Partial<Record<BlockId, readonly number[]>> = {}
+  for (const [stack, table] of Object.entries(architecture.stacks)) {
+    const layers = layout[stack as StackName] ?? []
+    if (layers.length !== table.layers(stock)) {
+      throw new CheckpointError(
+        `config.json: block_layout.${stack} has ${layers.length} entries, expected one for each of ${table.layers(stock)} layers; write the export again`,
+      )
+    }
+    for (const [layer, has] of layers.entries()) {
+      for (const { kind } of table.blocks) {
+        const id = `${stack}.${layer}.${kind}` as BlockId
+        const block = has[kind]
+        if (block === undefined) {
+          absent.push(id)
+        } else if ('heads' in block && block.heads !== undefined) {
+          checkHeads(block.heads, dense.heads, `block_layout.${stack}.${layer}.${kind}.heads`)
+          units[id] = block.heads.length
+          heads[id] = block.heads
+        } else if ('channels' in block && block.channels !== undefined) {
+          units[id] = block.channels
+        }
+      }
+    }
   }
-  return {
-    config: {
-      ...stock,
-      architectures: [`${remoteFamilies[family].prefix}ForCausalLM`],
-      model_type: family,
-      num_hidden_layers: layers,
-    },
-    absent,
-    units,
-  }
+  return { config: stock, absent, units, heads }
+}
+
+function checkHeads(heads: readonly number[], dense: number, path: string): void {
+  const wrong = heads.find((head, i) => head >= dense || (i > 0 && head <= heads[i - 1]!))
+  if (wrong === undefined) return
+  throw new CheckpointError(
+    `config.json: ${path}: has ${wrong}, expected ascending numbers below ${dense}; was this folder written by blockpruner?`,
+  )
 }

@@ -4,6 +4,7 @@ import type { Architecture, BlockTable, Sizes } from './architecture.ts'
 import { findArchitecture } from './architectures/known.ts'
 import { elementCount, shapeOf } from './axes.ts'
 import type { Model } from './model.ts'
+import { outputNormOf } from './plan.ts'
 
 /** What opening a checkpoint gives, whatever its format. */
 export interface OpenedCheckpoint {
@@ -12,8 +13,10 @@ export interface OpenedCheckpoint {
   readonly assets: Model['assets']
   /** Blocks of the family that this checkpoint does not have. */
   readonly absent?: readonly BlockId[]
-  /** Units of the blocks that have another number of them than the config says. */
+  /** Units of the blocks that have another number of them than the config says; 0: only the norm behind the block is left. */
   readonly units?: Readonly<Partial<Record<BlockId, number>>>
+  /** Heads of the dense model that narrower attentions have. */
+  readonly heads?: Model['heads']
 }
 
 /**
@@ -21,7 +24,7 @@ export interface OpenedCheckpoint {
  * Throws `UnsupportedModelError` or `CheckpointError` before any weight is read.
  */
 export function describeModel(id: string, path: string, checkpoint: OpenedCheckpoint): Model {
-  const { config, weights, assets, absent = [], units = {} } = checkpoint
+  const { config, weights, assets, absent = [], units = {}, heads = {} } = checkpoint
   if (config['quantization_config'] != null) {
     throw new UnsupportedModelError(
       `${path}: config.json has a quantization_config, expected plain F32, F16 or BF16 weights; use the unquantised model`,
@@ -36,7 +39,7 @@ export function describeModel(id: string, path: string, checkpoint: OpenedCheckp
   )
   const check = shapeChecker(path, weights)
   check(outer, sizes)
-  const blocks: Block[] = []
+  const parts: Part[] = []
   for (const [stack, table] of Object.entries(architecture.stacks) as [
     StackName,
     (typeof architecture.stacks)['decoder'],
@@ -46,51 +49,62 @@ export function describeModel(id: string, path: string, checkpoint: OpenedCheckp
       for (const blockTable of table?.blocks ?? []) {
         const blockId: BlockId = `${stack}.${layer}.${blockTable.kind}`
         if (absent.includes(blockId)) continue
-        const named = spelledAsStored(nameLayer(blockTable.weights(config), layer), stored)
+        const isBareNorm = units[blockId] === 0
+        const weights = blockTable.weights(config)
+        const named = spelledAsStored(nameLayer(isBareNorm ? outputNormOf(weights) : weights, layer), stored)
         const blockSizes = { ...sizes, [blockTable.unit]: units[blockId] ?? sizes[blockTable.unit]! }
         check(named, blockSizes)
         // a value of the config that no form describes fails here, not when the engine opens
         blockTable.form(config, layer)
-        blocks.push(blockOf(stack, layer, blockTable, named, blockSizes))
+        parts.push({ block: blockOf(stack, layer, blockTable, named, blockSizes), sizes: blockSizes })
       }
     }
     architecture.embedding(config, stack)
   }
   architecture.head(config, outer)
-  const { own, all } = countParameters(outer, blocks, sizes)
-  const counted = blocks.map((block, i) => ({ ...block, parameters: own[i]! }))
+  const { own, all } = countParameters(outer, sizes, parts)
+  const counted = parts.map(({ block }, i) => ({ ...block, parameters: own[i]! }))
   return {
     id,
     path,
     config,
     architecture,
     sizes,
-    blocks: counted,
+    heads,
+    blocks: counted.filter(({ units }) => units > 0),
     outer,
     weights,
     parameters: all,
     assets,
-    bareNorms: [],
+    bareNorms: counted.filter(({ units }) => units === 0),
     applied: [],
   }
+}
+
+/** A block with the sizes of its own weights. */
+interface Part {
+  readonly block: Block
+  readonly sizes: Sizes
 }
 
 /**
  * Parameters of all tensors, each counted once, and of each block those that no other part of the model reads: a norm
  * before two parallel branches belongs to neither.
  */
-function countParameters(outer: WeightTable, blocks: readonly Block[], sizes: Sizes): { own: number[]; all: number } {
-  const tables = [outer, ...blocks.map(({ weights }) => weights)]
+function countParameters(outer: WeightTable, sizes: Sizes, parts: readonly Part[]): { own: number[]; all: number } {
   const readers = new Map<string, number>()
   const counts = new Map<string, number>()
-  for (const [name, axes] of tables.flatMap((table) => Object.values(table))) {
-    readers.set(name, (readers.get(name) ?? 0) + 1)
-    counts.set(name, elementCount(axes, sizes))
+  const tables = [{ weights: outer, sizes }, ...parts.map(({ block, sizes }) => ({ weights: block.weights, sizes }))]
+  for (const table of tables) {
+    for (const [name, axes] of Object.values(table.weights)) {
+      readers.set(name, (readers.get(name) ?? 0) + 1)
+      counts.set(name, elementCount(axes, table.sizes))
+    }
   }
   const sum = (names: readonly string[]) => names.reduce((total, name) => total + counts.get(name)!, 0)
-  const own = blocks.map(({ weights }) =>
+  const own = parts.map(({ block }) =>
     sum(
-      Object.values(weights)
+      Object.values(block.weights)
         .map(([name]) => name)
         .filter((name) => readers.get(name) === 1),
     ),

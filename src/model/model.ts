@@ -1,4 +1,4 @@
-import type { Block, ModelConfig, PruningPlan, WeightStore, WeightTable } from '../types.ts'
+import type { Block, BlockId, ModelConfig, PruningPlan, WeightStore, WeightTable } from '../types.ts'
 import type { Architecture, Sizes } from './architecture.ts'
 
 /** A loaded model: its description and lazy access to its weights. */
@@ -8,6 +8,11 @@ export interface Model {
   readonly config: ModelConfig
   readonly architecture: Architecture
   readonly sizes: Sizes
+  /**
+   * Heads of the dense model that the attentions of the checkpoint have, where those are not all. Channels need no such list:
+   * nothing depends on which of them one was.
+   */
+  readonly heads: Readonly<Partial<Record<BlockId, readonly number[]>>>
   /** Forward order. */
   readonly blocks: readonly Block[]
   /** The norms that removed post-norm branches left in the stream, as blocks of that norm alone. */

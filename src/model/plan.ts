@@ -43,8 +43,12 @@ export function removedParameters(model: Model, plan: PruningPlan): number {
 
 /** What `plan` leaves of the weights of a removed block: the norm behind it, unless it is dropped. */
 export function leftOfRemoved(block: Block, plan: PruningPlan): WeightTable {
-  if (plan.outputNorms === 'drop') return {}
-  return Object.fromEntries(Object.entries(block.weights).filter(([role]) => role.startsWith('outputNorm')))
+  return plan.outputNorms === 'drop' ? {} : outputNormOf(block.weights)
+}
+
+/** Of the weights of a block those of the norm behind it, which belongs to the stream. */
+export function outputNormOf(weights: WeightTable): WeightTable {
+  return Object.fromEntries(Object.entries(weights).filter(([role]) => role.startsWith('outputNorm')))
 }
 
 /** Parameters of all blocks with `unitsLeft` units each, every tensor counted once; of one without units, what is left. */

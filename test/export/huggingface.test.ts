@@ -177,11 +177,11 @@ describe('a Hugging Face export', () => {
     try {
       const again = await exported('again', reopened, emptyPlan)
       expect(again.tensors).toEqual(first.tensors)
-      expect({ ...again.config, block_layout: [] }).toEqual({ ...first.config, block_layout: [] })
-      expect(again.config.block_layout[1].intermediate_size).toBe(5)
+      expect({ ...again.config, block_layout: {} }).toEqual({ ...first.config, block_layout: {} })
+      expect(again.config.block_layout.decoder[1].mlp.channels).toBe(5)
       const whole = await exported('again-whole', reopened, without('0.mlp', '1.attention', '1.mlp'))
       expect(whole.form).toBe('whole')
-      expect(whole.config).toEqual({ ...config, torch_dtype: 'float32', num_hidden_layers: 1, head_dim: 2 })
+      expect(whole.config).toEqual({ ...config, torch_dtype: 'float32', num_hidden_layers: 1 })
     } finally {
       await reopened.weights.close()
     }
@@ -192,8 +192,8 @@ describe('a Hugging Face export', () => {
     const units = Object.fromEntries([0, 1, 2].map((layer) => [`decoder.${layer}.attention`, [3]]))
     const { form, config: left } = await exported('seven', llamaOf('F32', manyHeads), { blocks: [], units })
     expect(form).toBe('custom')
-    expect(left).toMatchObject({ num_attention_heads: 8, head_dim: 2 })
-    expect(left.block_layout[0]).toMatchObject({ num_attention_heads: 7, num_key_value_heads: 7 })
+    expect(left).toMatchObject({ num_attention_heads: 8, block_units: { heads: 8 } })
+    expect(left.block_layout.decoder[0].attention.heads).toEqual([0, 1, 2, 4, 5, 6, 7])
   })
 
   test('keeps the layers of a model without blocks empty', async () => {
@@ -254,13 +254,6 @@ describe('a Hugging Face export', () => {
     }
     await expect(exportHuggingFace(broken, emptyPlan, join(folder, 'broken'))).rejects.toThrow('unplugged')
     expect((await readdir(folder)).filter((name) => name.includes('broken'))).toEqual([])
-  })
-
-  test('refuses single branches of a family without remote code', async () => {
-    const model = { ...llamaOf('F32'), config: { ...config, model_type: 'other' } }
-    await expect(exportHuggingFace(model, without('1.mlp'), join(folder, 'other'))).rejects.toThrow(
-      'there is no remote code for model_type "other", expected one of llama, mistral, qwen2, qwen3',
-    )
   })
 
   test('stops when asked to', async () => {

@@ -3,6 +3,7 @@ import type { ModelConfig } from '../../types.ts'
 import { alibiSlopes } from '../alibi.ts'
 import type { Positions } from '../forms.ts'
 import { readRope } from '../rope.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { projection } from '../weightTable.ts'
 import { type LlamaSizes, llamaLike } from './llama.ts'
 
@@ -11,11 +12,14 @@ import { type LlamaSizes, llamaLike } from './llama.ts'
  * 13B models use ALiBi; all of them say `model_type: baichuan`. Baichuan 2 brings the rows of its head to length 1.
  * Source: the modeling_baichuan.py beside each checkpoint (baichuan-inc on the hub).
  */
-export const baichuan = llamaLike(['baichuan'], {
-  positions: baichuanPositions,
-  attentionInputs: projection('q|k|v', 'model.layers.{layer}.self_attn.W_pack', '(K G E | K E | K E)', 'D'),
-  head: (config) => (config['vocab_size'] === baichuan2Vocabulary ? { unitRows: true } : {}),
-})
+export const baichuan = llamaLike(
+  { baichuan: decoderClasses('llama', 'Llama') },
+  {
+    positions: baichuanPositions,
+    attentionInputs: projection('q|k|v', 'model.layers.{layer}.self_attn.W_pack', '(K G E | K E | K E)', 'D'),
+    head: (config) => (config['vocab_size'] === baichuan2Vocabulary ? { unitRows: true } : {}),
+  },
+)
 
 const hiddenSizeOf13B = 5120
 

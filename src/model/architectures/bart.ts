@@ -4,6 +4,7 @@ import { activationOf } from '../activation.ts'
 import type { Architecture, BlockTable, HasTensor, StackTable } from '../architecture.ts'
 import { countOf, flagOf, requireValue } from '../configValue.ts'
 import type { EmbeddingForm, MultiHeadForm, NormForm } from '../forms.ts'
+import { seq2SeqClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 import { headDimOf } from './bert.ts'
 
@@ -17,25 +18,29 @@ export interface BartVariant {
 }
 
 /** BART: post-norm encoder and decoder, positions learned from row 2 of their table on, a norm behind the embeddings. */
-export const bart = bartLike(['bart'], {
-  check(config) {
-    requireValue(config, 'static_position_embeddings', false)
-    requireValue(config, 'normalize_embedding', true)
+export const bart = bartLike(
+  { bart: seq2SeqClasses('bart', 'Bart') },
+  {
+    check(config) {
+      requireValue(config, 'static_position_embeddings', false)
+      requireValue(config, 'normalize_embedding', true)
+    },
+    embeddingWeights: () => ({
+      embedTokens: ['model.shared.weight', 'V D'],
+      'encoder.embedPositions': ['model.encoder.embed_positions.weight', 'P D'],
+      ...layerNormWeights('encoder.embedNorm', 'model.encoder.layernorm_embedding'),
+      'decoder.embedPositions': ['model.decoder.embed_positions.weight', 'P D'],
+      ...layerNormWeights('decoder.embedNorm', 'model.decoder.layernorm_embedding'),
+    }),
+    embedding: (config) => ({ positions: { offset: positionOffset, count: bartSizes(config).P }, norm: layerNorm }),
   },
-  embeddingWeights: () => ({
-    embedTokens: ['model.shared.weight', 'V D'],
-    'encoder.embedPositions': ['model.encoder.embed_positions.weight', 'P D'],
-    ...layerNormWeights('encoder.embedNorm', 'model.encoder.layernorm_embedding'),
-    'decoder.embedPositions': ['model.decoder.embed_positions.weight', 'P D'],
-    ...layerNormWeights('decoder.embedNorm', 'model.decoder.layernorm_embedding'),
-  }),
-  embedding: (config) => ({ positions: { offset: positionOffset, count: bartSizes(config).P }, norm: layerNorm }),
-})
+)
 
 /** An encoder-decoder of BART's shape: x ← norm(x + f(x)) for each of two and three branches a layer. */
-export function bartLike(modelTypes: readonly string[], variant: BartVariant): Architecture {
+export function bartLike(transformers: Architecture['transformers'], variant: BartVariant): Architecture {
   return {
-    modelTypes,
+    modelTypes: Object.keys(transformers),
+    transformers,
     family: 'encoderDecoder',
     spellings: bartSpellings,
     sizes(config) {

@@ -6,6 +6,7 @@ import { classifierWeights, classOutputs, extraHeads, headOfRoles } from '../cla
 import { countOf, flagOf, numberOf, requireValue } from '../configValue.ts'
 import type { Activation, NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
+import { encoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 
 /** What BERT and RoBERTa differ in. */
@@ -28,27 +29,31 @@ export interface BertVariant {
 }
 
 /** BERT: post-norm encoder with learned positions; with a masked-LM head, a classifier or none. */
-export const bert = bertLike(['bert'], {
-  prefix: 'bert.',
-  positionOffset: () => 0,
-  maskedHead: {
-    dense: 'cls.predictions.transform.dense',
-    norm: 'cls.predictions.transform.LayerNorm',
-    decoder: 'cls.predictions.decoder.weight',
-    bias: 'cls.predictions.bias',
+export const bert = bertLike(
+  { bert: encoderClasses('bert', 'Bert', { AutoModelForPreTraining: 'BertForPreTraining' }) },
+  {
+    prefix: 'bert.',
+    positionOffset: () => 0,
+    maskedHead: {
+      dense: 'cls.predictions.transform.dense',
+      norm: 'cls.predictions.transform.LayerNorm',
+      decoder: 'cls.predictions.decoder.weight',
+      bias: 'cls.predictions.bias',
+    },
+    maskedActivation: (config) => activationOf(config, 'hidden_act', 'gelu'),
+    rowClassifier: { dense: 'bert.pooler.dense', output: 'classifier' },
   },
-  maskedActivation: (config) => activationOf(config, 'hidden_act', 'gelu'),
-  rowClassifier: { dense: 'bert.pooler.dense', output: 'classifier' },
-})
+)
 
 /** An encoder of BERT's shape: x ← norm(x + f(x)) for attention and mlp. */
-export function bertLike(modelTypes: readonly string[], variant: BertVariant): Architecture {
+export function bertLike(transformers: Architecture['transformers'], variant: BertVariant): Architecture {
   const { prefix, maskedHead, rowClassifier } = variant
   const layer = `${prefix}encoder.layer.{layer}`
   const embeddings = `${prefix}embeddings`
   const unprefixed = withoutPrefix(prefix)
   return {
-    modelTypes,
+    modelTypes: Object.keys(transformers),
+    transformers,
     family: 'encoder',
     // checkpoints converted from TensorFlow call the scale and bias of a norm gamma and beta
     spellings: (name) => [name, ...unprefixed(name), ...biasSpellings(name)].flatMap((n) => [n, tensorFlowName(n)]),

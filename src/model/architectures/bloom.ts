@@ -4,12 +4,14 @@ import type { Architecture } from '../architecture.ts'
 import { countOf, flagOf, numberOf, requireValue } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 
 /** Bloom and Bloomz: ALiBi, q, k and v stored head by head in one matrix, a norm on the embeddings, a tied head. */
 export const bloom: Architecture = {
   modelTypes: ['bloom'],
   family: 'decoder',
+  transformers: { bloom: decoderClasses('bloom', 'Bloom', { headCounts: ['num_heads'], headInputs: () => ['alibi'] }) },
   spellings: withoutPrefix('transformer.'),
   sizes(config) {
     requireValue(config, 'apply_residual_connection_post_layernorm', false)

@@ -5,6 +5,7 @@ import { classifierWeights, classOutputs, extraHeads, headOfRoles } from '../cla
 import { countOf, flagOf } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
+import { encoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 import { headDimOf } from './bert.ts'
 
@@ -14,6 +15,7 @@ const layer = 'distilbert.transformer.layer.{layer}'
 export const distilbert: Architecture = {
   modelTypes: ['distilbert'],
   family: 'encoder',
+  transformers: { distilbert: encoderClasses('distilbert', 'DistilBert') },
   spellings: withoutPrefix('distilbert.'),
   sizes,
   stacks: {

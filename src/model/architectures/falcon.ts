@@ -7,6 +7,7 @@ import { choiceOf, countOf, flagOf, numberOf, requireValue } from '../configValu
 import type { NormForm, Positions } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 
 /**
@@ -23,6 +24,13 @@ import { layerNormWeights, projection } from '../weightTable.ts'
 export const falcon: Architecture = {
   modelTypes: ['falcon'],
   family: 'decoder',
+  transformers: {
+    falcon: decoderClasses('falcon', 'Falcon', {
+      headCounts: ['num_heads', 'num_kv_heads'],
+      // the mask has ALiBi's biases in it
+      headInputs: (config) => (flagOf(config, 'alibi', false) ? ['alibi', 'attention_mask'] : []),
+    }),
+  },
   spellings: withoutPrefix('transformer.'),
   sizes: falconSizes,
   stacks: {

@@ -5,6 +5,7 @@ import { countOf, flagOf, numberOf, numberOrNull, requireValue } from '../config
 import type { Activation, NormForm, RopeForm } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { projection } from '../weightTable.ts'
 import { llamaSizes } from './llama.ts'
 
@@ -27,27 +28,31 @@ export interface GemmaVariant {
 }
 
 /** Gemma: RMS norms that store their scales less one, embeddings times √D, a gated tanh-GELU mlp, a tied head. */
-export const gemma = gemmaLike(['gemma'], {
-  hasPostNorms: false,
-  hasHeadNorms: false,
-  rope: (config, headDim) => readRope(config, headDim),
-  window: () => undefined,
-  queryScalar: (_, headDim) => headDim,
-  keyValueHeads: 16,
-  activation(config) {
-    // the first configs say `hidden_act: gelu` and mean its tanh form, as transformers reads them
-    const activation = activationOf(config, 'hidden_act', 'gelu_pytorch_tanh')
-    return activation === 'gelu' ? 'geluTanh' : activation
+export const gemma = gemmaLike(
+  { gemma: decoderClasses('gemma', 'Gemma') },
+  {
+    hasPostNorms: false,
+    hasHeadNorms: false,
+    rope: (config, headDim) => readRope(config, headDim),
+    window: () => undefined,
+    queryScalar: (_, headDim) => headDim,
+    keyValueHeads: 16,
+    activation(config) {
+      // the first configs say `hidden_act: gelu` and mean its tanh form, as transformers reads them
+      const activation = activationOf(config, 'hidden_act', 'gelu_pytorch_tanh')
+      return activation === 'gelu' ? 'geluTanh' : activation
+    },
+    softcaps: { attention: undefined, final: undefined },
   },
-  softcaps: { attention: undefined, final: undefined },
-})
+)
 
 /** The mathematics that all generations of Gemma share. */
-export function gemmaLike(modelTypes: readonly string[], variant: GemmaVariant): Architecture {
+export function gemmaLike(transformers: Architecture['transformers'], variant: GemmaVariant): Architecture {
   const { hasPostNorms, hasHeadNorms, keyValueHeads } = variant
   const sizesOf = (config: ModelConfig) => llamaSizes(config, { headDim: 256, keyValueHeads })
   return {
-    modelTypes,
+    modelTypes: Object.keys(transformers),
+    transformers,
     family: 'decoder',
     spellings: withoutPrefix('model.'),
     sizes(config) {

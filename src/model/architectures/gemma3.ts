@@ -3,24 +3,34 @@ import { activationOf } from '../activation.ts'
 import { countOf, numberOf, objectOf } from '../configValue.ts'
 import type { RopeForm } from '../forms.ts'
 import { readRope, ropeOf } from '../rope.ts'
+import type { TransformersClasses } from '../transformersClasses.ts'
 import { type LayerType, layerTypeOf, slidingWindowOf } from '../window.ts'
 import { gemmaLike } from './gemma.ts'
+
+const classes: TransformersClasses = {
+  module: 'gemma3',
+  config: 'Gemma3TextConfig',
+  models: { AutoModel: 'Gemma3TextModel', AutoModelForCausalLM: 'Gemma3ForCausalLM' },
+}
 
 /**
  * The text model of Gemma 3: Gemma 2's sandwiched branches with norms on q and k and without soft caps. Of every six layers
  * five see a window, with a rotary base of their own.
  */
-export const gemma3 = gemmaLike(['gemma3_text'], {
-  hasPostNorms: true,
-  hasHeadNorms: true,
-  rope: gemma3Rope,
-  window: (config, layer) =>
-    typeOf(config, layer) === 'sliding_attention' ? slidingWindowOf(config, 4096) : undefined,
-  queryScalar: (config) => numberOf(config, 'query_pre_attn_scalar', 256),
-  activation: (config) => activationOf(config, 'hidden_activation', 'gelu_pytorch_tanh'),
-  keyValueHeads: 4,
-  softcaps: { attention: undefined, final: undefined },
-})
+export const gemma3 = gemmaLike(
+  { gemma3_text: classes },
+  {
+    hasPostNorms: true,
+    hasHeadNorms: true,
+    rope: gemma3Rope,
+    window: (config, layer) =>
+      typeOf(config, layer) === 'sliding_attention' ? slidingWindowOf(config, 4096) : undefined,
+    queryScalar: (config) => numberOf(config, 'query_pre_attn_scalar', 256),
+    activation: (config) => activationOf(config, 'hidden_activation', 'gelu_pytorch_tanh'),
+    keyValueHeads: 4,
+    softcaps: { attention: undefined, final: undefined },
+  },
+)
 
 function typeOf(config: ModelConfig, layer: number): LayerType {
   const pattern = countOf(config, 'sliding_window_pattern', 6)

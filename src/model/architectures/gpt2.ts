@@ -10,6 +10,14 @@ import { layerNormWeights, projection } from '../weightTable.ts'
 export const gpt2: Architecture = {
   modelTypes: ['gpt2'],
   family: 'decoder',
+  transformers: {
+    gpt2: {
+      module: 'gpt2',
+      config: 'GPT2Config',
+      models: { AutoModel: 'GPT2Model', AutoModelForCausalLM: 'GPT2LMHeadModel' },
+      headCounts: ['split_size'],
+    },
+  },
   spellings: withoutPrefix('transformer.'),
   sizes(config) {
     requireValue(config, 'add_cross_attention', false)

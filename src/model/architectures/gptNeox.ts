@@ -4,6 +4,7 @@ import type { Architecture } from '../architecture.ts'
 import { countOf, flagOf, numberOf } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { readRope } from '../rope.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 
 /**
@@ -13,6 +14,10 @@ import { layerNormWeights, projection } from '../weightTable.ts'
 export const gptNeox: Architecture = {
   modelTypes: ['gpt_neox'],
   family: 'decoder',
+  transformers: {
+    gpt_neox: decoderClasses('gpt_neox', 'GPTNeoX', { parameterNames: { 'embed_out.weight': 'lm_head.weight' } }),
+  },
+  spellings: (name) => (name === 'embed_out.weight' ? ['lm_head.weight'] : []),
   sizes: neoxSizes,
   stacks: {
     decoder: {

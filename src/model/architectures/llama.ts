@@ -6,6 +6,7 @@ import { countOf, flagOf, numberOf } from '../configValue.ts'
 import type { HeadForm, NormForm, Positions } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { projection } from '../weightTable.ts'
 
 /** What a Llama-shaped model and its relatives differ in. */
@@ -34,18 +35,21 @@ interface Biases {
 }
 
 /** Llama 1 to 3, Vicuna, SmolLM and everything else that says `model_type: llama`. */
-export const llama = llamaLike(['llama'], {
-  biases: (config) => ({
-    qkv: flagOf(config, 'attention_bias', false),
-    o: flagOf(config, 'attention_bias', false),
-    mlp: flagOf(config, 'mlp_bias', false),
-  }),
-})
+export const llama = llamaLike(
+  { llama: decoderClasses('llama', 'Llama', { headsDivideHidden: true }) },
+  {
+    biases: (config) => ({
+      qkv: flagOf(config, 'attention_bias', false),
+      o: flagOf(config, 'attention_bias', false),
+      mlp: flagOf(config, 'mlp_bias', false),
+    }),
+  },
+)
 
 const noBiases: Biases = { qkv: false, o: false, mlp: false }
 
 /** A pre-norm decoder with RMS norms, grouped key/value heads and a gated mlp; positions are rotary most often. */
-export function llamaLike(modelTypes: readonly string[], variant: LlamaVariant): Architecture {
+export function llamaLike(transformers: Architecture['transformers'], variant: LlamaVariant): Architecture {
   const biasesOf = variant.biases ?? (() => noBiases)
   const positionsOf = variant.positions ?? rotaryPositions
   const sizesOf = (config: ModelConfig) => llamaSizes(config, variant.defaults)
@@ -54,7 +58,8 @@ export function llamaLike(modelTypes: readonly string[], variant: LlamaVariant):
     epsilon: numberOf(config, 'rms_norm_eps', variant.defaults?.epsilon ?? 1e-6),
   })
   return {
-    modelTypes,
+    modelTypes: Object.keys(transformers),
+    transformers,
     family: 'decoder',
     spellings: withoutPrefix('model.'),
     sizes: sizesOf,

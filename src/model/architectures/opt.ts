@@ -5,6 +5,7 @@ import type { Architecture } from '../architecture.ts'
 import { countOf, flagOf, requireValue } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 
 /**
@@ -14,6 +15,7 @@ import { layerNormWeights, projection } from '../weightTable.ts'
 export const opt: Architecture = {
   modelTypes: ['opt'],
   family: 'decoder',
+  transformers: { opt: decoderClasses('opt', 'OPT', { headCounts: ['num_heads'] }) },
   spellings: withoutPrefix('model.'),
   sizes(config) {
     requireValue(config, 'do_layer_norm_before', true)

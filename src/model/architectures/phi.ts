@@ -5,6 +5,7 @@ import { countOf, flagOf, numberOf } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 import { llamaSizes } from './llama.ts'
 
@@ -15,6 +16,7 @@ import { llamaSizes } from './llama.ts'
 export const phi: Architecture = {
   modelTypes: ['phi'],
   family: 'decoder',
+  transformers: { phi: decoderClasses('phi', 'Phi') },
   spellings: withoutPrefix('model.'),
   sizes: (config) => llamaSizes(config),
   stacks: {

@@ -1,14 +1,21 @@
+import { decoderClasses } from '../transformersClasses.ts'
 import { projection } from '../weightTable.ts'
 import { slidingWindowOf } from '../window.ts'
 import { llamaLike } from './llama.ts'
+
+/** What splits `qkv_proj` again. */
+const headCounts = ['num_key_value_heads', 'config.num_attention_heads']
 
 /**
  * Phi-3 and Phi-4: Llama's mathematics with q, k and v stored in one matrix, gate and up in another. The long-context
  * variants (`longrope`), whose frequencies depend on the length of the text, are refused.
  */
-export const phi3 = llamaLike(['phi3'], {
-  window: (config) => slidingWindowOf(config, undefined),
-  defaults: { epsilon: 1e-5 },
-  attentionInputs: projection('q|k|v', 'model.layers.{layer}.self_attn.qkv_proj', '(K G E | K E | K E)', 'D'),
-  mlpInputs: projection('gate|up', 'model.layers.{layer}.mlp.gate_up_proj', '(F | F)', 'D'),
-})
+export const phi3 = llamaLike(
+  { phi3: decoderClasses('phi3', 'Phi3', { headCounts }) },
+  {
+    window: (config) => slidingWindowOf(config, undefined),
+    defaults: { epsilon: 1e-5 },
+    attentionInputs: projection('q|k|v', 'model.layers.{layer}.self_attn.qkv_proj', '(K G E | K E | K E)', 'D'),
+    mlpInputs: projection('gate|up', 'model.layers.{layer}.mlp.gate_up_proj', '(F | F)', 'D'),
+  },
+)

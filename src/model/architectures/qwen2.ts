@@ -1,14 +1,18 @@
 import type { ModelConfig } from '../../types.ts'
 import { flagOf, numberOf } from '../configValue.ts'
+import { decoderClasses } from '../transformersClasses.ts'
 import { layerTypeOf, slidingWindowOf } from '../window.ts'
 import { llamaLike } from './llama.ts'
 
 /** Qwen2 and Qwen2.5: Llama's mathematics with biases on q, k and v. */
-export const qwen2 = llamaLike(['qwen2'], {
-  biases: () => ({ qkv: true, o: false, mlp: false }),
-  window: qwenWindow,
-  defaults: { keyValueHeads: 32 },
-})
+export const qwen2 = llamaLike(
+  { qwen2: decoderClasses('qwen2', 'Qwen2') },
+  {
+    biases: () => ({ qkv: true, o: false, mlp: false }),
+    window: qwenWindow,
+    defaults: { keyValueHeads: 32 },
+  },
+)
 
 /** A window only behind `use_sliding_window`, and there only from layer `max_window_layers` on. */
 export function qwenWindow(config: ModelConfig, layer: number): number | undefined {

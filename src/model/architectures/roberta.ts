@@ -1,11 +1,18 @@
 import { countOf } from '../configValue.ts'
+import { encoderClasses } from '../transformersClasses.ts'
 import { bertLike } from './bert.ts'
+
+const classes = {
+  roberta: encoderClasses('roberta', 'Roberta'),
+  'xlm-roberta': encoderClasses('xlm_roberta', 'XLMRoberta'),
+  camembert: encoderClasses('camembert', 'Camembert'),
+}
 
 /**
  * RoBERTa, XLM-RoBERTa, CamemBERT: BERT whose positions begin behind the padding id. They count every token, where
  * transformers skips ids equal to the padding id also in the middle of a row.
  */
-export const roberta = bertLike(['roberta', 'xlm-roberta', 'camembert'], {
+export const roberta = bertLike(classes, {
   prefix: 'roberta.',
   positionOffset: (config) => (config['pad_token_id'] === 0 ? 0 : countOf(config, 'pad_token_id', 1)) + 1,
   maskedHead: {

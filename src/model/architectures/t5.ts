@@ -3,7 +3,32 @@ import type { ModelConfig, WeightTable } from '../../types.ts'
 import type { Architecture, BlockTable, HasTensor } from '../architecture.ts'
 import { choiceOf, countOf, flagOf, numberOf } from '../configValue.ts'
 import type { Activation, MultiHeadForm, NormForm, PositionBiasForm } from '../forms.ts'
+import { seq2SeqClasses } from '../transformersClasses.ts'
 import { projection } from '../weightTable.ts'
+
+/** Layer 0's attention makes the position bias of all layers, so it goes on doing that when it has lost its heads. */
+const attentionCode = `class Attention(T5Attention):
+    """Makes the position bias of all heads or hands it on, and takes the part of the heads that are left to itself."""
+
+    def forward(self, hidden_states, mask=None, position_bias=None, past_key_values=None, **inputs):
+        if position_bias is None and self.has_relative_attention_bias:
+            queries = hidden_states.shape[1]
+            cache = getattr(past_key_values, "self_attention_cache", past_key_values)
+            seen = 0 if cache is None else cache.get_seq_length()
+            keys = queries if cache is None else cache.get_mask_sizes(queries, 0)[0]
+            position_bias = self.compute_bias(queries, keys, hidden_states.device, seen)
+        if not self.heads:
+            nothing, _ = self.nothing(hidden_states, past_key_values=past_key_values)
+            return nothing, position_bias, None
+        own_bias = None if position_bias is None else position_bias[:, self.heads]
+        attended, _, weights = super().forward(
+            hidden_states, mask, position_bias=own_bias, past_key_values=past_key_values, **inputs
+        )
+        return attended, position_bias, weights
+
+    def lose_heads(self, nothing):
+        del self.q, self.k, self.v, self.o
+        self.nothing = nothing`
 
 /**
  * T5, its version 1.1 and Flan-T5: RMS norms without bias, scores without scale but with a position bias that layer 0 of each
@@ -12,6 +37,13 @@ import { projection } from '../weightTable.ts'
 export const t5: Architecture = {
   modelTypes: ['t5'],
   family: 'encoderDecoder',
+  transformers: {
+    t5: {
+      ...seq2SeqClasses('t5', 'T5'),
+      headCounts: ['n_heads'],
+      attention: { extends: 'T5Attention', code: attentionCode },
+    },
+  },
   spellings: (name) => (name === 'shared.weight' ? ['encoder.embed_tokens.weight', 'decoder.embed_tokens.weight'] : []),
   sizes,
   stacks: {
