@@ -49,7 +49,7 @@ function plansOf({ blocks, architecture }: Model): Record<string, PruningPlan> {
     mlps: plan(of('0.mlp', '2.mlp')),
     'blocks, heads and channels': plan(of('0.attention', '1.mlp', '0.crossAttention'), {
       ...Object.assign({}, ...of('1.attention', '1.crossAttention').map(heads)),
-      ...Object.fromEntries(of('0.mlp').map((id) => [id, [0, 7, 100]])),
+      ...Object.fromEntries(of('0.mlp').map((id) => [id, [0, 7, 17]])),
     }),
     ...(architecture.family === 'encoderDecoder' && {
       'self-attention in the decoder': plan(
