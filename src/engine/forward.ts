@@ -48,7 +48,9 @@ interface RememberedRows {
 
 /** The forward passes of `model` in the calling thread, which they block; `engine.ts` is the same behind a worker thread. */
 export function openForward(model: Model, options: ForwardOptions = {}): Engine {
-  const program = programOf(model, options.kernel)
+  const { kernel = 'fused' } = options
+  const program = programOf(model, kernel)
+  const unpadded = kernel === 'fused' && program.readsPadding ? programOf(model, 'unpadded') : program
   const sessions = cpuSessions(options.threads)
   const weights = weightsOf(model)
   const environment = environmentCache()
@@ -98,6 +100,11 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     return bareNorm === undefined || plan.outputNorms === 'drop' ? 'nothing' : 'norm'
   }
 
+  /** The stages for `rows`: those that need not look where a row ends, where all are full. */
+  function stagesFor({ lengths }: TokenRows): readonly Stage[] {
+    return (lengths === undefined ? unpadded : program).stages
+  }
+
   /** Walks all plans over one chunk of rows; `arrive` gets the final states of its micro-batches. */
   async function walk(
     rows: TokenRows,
@@ -107,14 +114,15 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     arrive: (plans: readonly number[], state: State) => Promise<void>,
   ): Promise<void> {
     const { trunk } = remembered(rows, chunk)
+    const stages = stagesFor(rows)
     const known = along === undefined ? plans : [...plans, along]
     const removed = known.map((plan) => new Set(plan.blocks))
     const variants = known.map((plan) => new Map(Object.entries(plan.units).map(([id, units]) => [id, `${units}`])))
     await visitDepthFirst<State>(
       {
-        stages: program.stages.length,
+        stages: stages.length,
         variant(plan, index) {
-          const stage = program.stages[index]!
+          const stage = stages[index]!
           const left = leftOf(known[plan]!, removed[plan]!, stage)
           if (left === 'nothing') return undefined
           if (left === 'norm') return 'branch'
@@ -123,7 +131,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
         step(index, variant, state) {
           signal?.throwIfAborted()
           const units = variant === '' ? [] : variant.split(',').map(Number)
-          return runStage(program.stages[index]!, variant === 'branch' ? variant : units, state)
+          return runStage(stages[index]!, variant === 'branch' ? variant : units, state)
         },
         arrive,
         trunk,
@@ -382,7 +390,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
         // one micro-batch at a time, and of its states those before spans that have not ended
         const before = new Map<number, Float32Array>()
         let state: State = [batch.data]
-        for (const stage of program.stages) {
+        for (const stage of stagesFor(rows)) {
           signal?.throwIfAborted()
           const name = stage.block?.id ?? ''
           for (const span of begins.get(name) ?? []) {
@@ -404,7 +412,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       const sums = new Map<string, ChannelSums>()
       for (const batch of chunks(rows).flatMap(({ batches }) => batches)) {
         let state: State = [batch.data]
-        for (const stage of program.stages) {
+        for (const stage of stagesFor(rows)) {
           signal?.throwIfAborted()
           if (stage.block !== undefined && stage.channels !== undefined && blocks.includes(stage.block.id)) {
             const cut = { block: stage.block, unit: unitOf(model, stage.block), removed: [] }
@@ -453,7 +461,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
             seconds[place]! += (now - before) / 1000
             before = now
           }
-          for (const stage of program.stages) {
+          for (const stage of stagesFor(rows)) {
             const { block } = stage
             const left = leftOf(plan, removed, stage)
             if (left === 'nothing') continue
@@ -499,7 +507,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
 
     async firstNonFinite(rows) {
       let state: State = chunks({ ...rows, rows: 1 })[0]!.batches.map(({ data }) => data)
-      for (const stage of program.stages) {
+      for (const stage of stagesFor(rows)) {
         state = await runStage(stage, [], state)
         const written = state.map((tensors) => tensors[stage.writes]!.data as Float32Array)
         if (!written.every((values) => values.every(Number.isFinite))) return stage.name

@@ -6,10 +6,11 @@ import type { Value } from './operations.ts'
 import { softcap } from './softcap.ts'
 
 /**
- * How attention is computed: one fused kernel for scoring, or primitives, which have backward rules; `cached`, for exports, is
- * the fused kernel of decoders, whose cache its operator has inside, and primitives behind a cache for everything else.
+ * How attention is computed: one fused kernel for scoring, or primitives, which have backward rules; `unpadded` is the fused kernel
+ * where no row is padded, which lets onnxruntime look both ways without all scores in memory. `cached`, for exports, is the fused
+ * kernel of decoders, whose cache its operator has inside, and primitives behind a cache for everything else.
  */
-export type AttentionKernel = 'fused' | 'primitives' | 'cached'
+export type AttentionKernel = 'fused' | 'unpadded' | 'primitives' | 'cached'
 
 /**
  * y = x + o(softmax(cap(q kᵀ · scale) + bias + mask) v), with q, k, v = rotate(W norm(x)): x (B,T,D) → y (B,T,D).

@@ -23,15 +23,25 @@ export function multiHeadAttentionGraph(
     project(g, from, { weight: `${role}Proj`, bias: form.biases ? `${role}Bias` : undefined, output: 'Q', input: 'D' })
   const [q, k, v] = [into(h, 'q'), into(source, 'k'), into(source, 'v')] // (B,T,H·E), (B,S,H·E) twice
   const attended =
-    kernel === 'fused' ? fused(g, form, heads, q, k, v) : fromPrimitives(g, form, heads, q, k, v, kernel === 'cached') // (B,T,H·E)
+    kernel === 'fused' || kernel === 'unpadded'
+      ? fused(g, form, heads, q, k, v, kernel === 'fused')
+      : fromPrimitives(g, form, heads, q, k, v, kernel === 'cached') // (B,T,H·E)
   if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
   const bias = form.biases ? 'oBias' : undefined
   const y = g.apply('add', [x, project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q' })], {})
   return g.finish([[form.outputNorm ? norm(g, form.outputNorm, y, 'outputNorm') : y, ['B', 'T', 'D']]])
 }
 
-function fused(g: GraphBuilder, form: MultiHeadForm, heads: number, q: Value, k: Value, v: Value): Value {
-  const padding = form.sees === 'past' ? [] : [g.data('padding', ['B', sourceLength(form)])]
+function fused(
+  g: GraphBuilder,
+  form: MultiHeadForm,
+  heads: number,
+  q: Value,
+  k: Value,
+  v: Value,
+  mayBePadded: boolean,
+): Value {
+  const padding = form.sees === 'past' || !mayBePadded ? [] : [g.data('padding', ['B', sourceLength(form)])]
   const bias = positionBias(g, form, heads)
   return g.apply('multiHeadAttention', [q, k, v, ...padding, ...bias], {
     heads,

@@ -202,6 +202,17 @@ it.each(variants)('%s: what stands in the padding changes nothing', async (name)
   await Promise.all([engine.close(), model.weights.close()])
 })
 
+it.each(families)('%s: full rows give the same whether or not they are told to be full', async (name) => {
+  const { model, rows } = await openFixture(`tiny-random/${name}`)
+  const engine = openForward(model, { threads: 1 })
+  expect(rows.lengths).toBeUndefined()
+  const told = { ...rows, lengths: new Int32Array(rows.rows).fill(rows.rowLength) }
+  const [a, b] = [await engine.hiddenStates(rows, emptyPlan), await engine.hiddenStates(told, emptyPlan)]
+  // two kernels; measured 1e-6 at most
+  expect(greatestDifference(a, b)).toBeLessThan(1e-5)
+  await Promise.all([engine.close(), model.weights.close()])
+})
+
 it.each(['t5', 'flan-t5-gated'])('%s keeps its position bias when the attention that stores it goes', async (name) => {
   const fixture = await openFixture(`tiny-random/${name}`)
   const { model } = fixture
