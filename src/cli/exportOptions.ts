@@ -16,7 +16,7 @@ export function withExportOptions(command: Command): Command {
   return command
     .option(
       '--format <list>',
-      'huggingface, gguf (llama.cpp), onnx (transformers.js), nemotron (vLLM; experimental), mergekit (a recipe)',
+      'huggingface, gguf (llama.cpp), onnx (transformers.js), nemotron (vLLM, mlx-lm), mergekit (a recipe)',
       listOf<Format>(['huggingface', 'gguf', 'onnx', 'nemotron', 'mergekit']),
       ['huggingface'],
     )
@@ -42,7 +42,6 @@ export function linesOf(others: ExportedFormats['others']): string[] {
   return others.map(({ format, path, sizeBytes, consumers }) => {
     if (format === 'mergekit') return `mergekit: ${path}, builds the model with mergekit-yaml`
     const size = `${format}: ${path}, ${(sizeBytes / 1e6).toFixed(1)} MB`
-    if (format === 'nemotron') return `${size}, experimental: run in no software yet`
     return `${size}, ${agreementOf(consumers)}`
   })
 }

@@ -19,9 +19,9 @@ export interface NemotronExportOptions {
 }
 
 /**
- * Experimental: writes `model` without what `plan` leaves out as NVIDIA's Nemotron-NAS (`DeciLMForCausalLM`), which vLLM,
- * TensorRT-LLM, SGLang and mlx-lm describe layer by layer in `block_configs`. The form was read in their sources; the
- * export has not been run in any of them.
+ * Writes `model` without what `plan` leaves out as NVIDIA's Nemotron-NAS (`DeciLMForCausalLM`), which vLLM, TensorRT-LLM,
+ * SGLang and mlx-lm describe layer by layer in `block_configs`. vLLM and mlx-lm were seen to compute what the plan does
+ * (`verifyExport` asks them); for the other two the form was read in their sources.
  *
  * It has Llama's mathematics without biases. Throws `UnsupportedModelError` for another family, and `PlanError` for a plan the
  * form cannot say or that vLLM and SGLang break on: fewer heads (their number is one for all layers), and a first layer
@@ -48,7 +48,7 @@ export async function exportNemotron(
         signal,
       })
       for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
-      await writeFileAtomic(join(folder, `${configModule}.py`), configCode)
+      await writeFileAtomic(join(folder, `${decilmModule}.py`), configCode)
       await writeFileAtomic(join(folder, 'README.md'), card(model, widths))
       await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`)
     },
@@ -99,11 +99,11 @@ export function describeNemotron(model: Model, plan: PruningPlan) {
     },
   }))
   const nemotron: ModelConfig = {
-    ...Object.fromEntries(Object.entries(written).filter(([key]) => !replaced.includes(key))),
-    ...ropeOf(written),
+    ...Object.fromEntries(Object.entries(model.config).filter(([key]) => !replaced.includes(key))),
+    ...ropeOf(model.config),
     torch_dtype: written['dtype'] ?? written['torch_dtype'],
     architectures: ['DeciLMForCausalLM'],
-    auto_map: { AutoConfig: `${configModule}.DeciLMConfig` },
+    auto_map: { AutoConfig: `${decilmModule}.DeciLMConfig` },
     model_type: 'nemotron-nas',
     num_hidden_layers: layers.length,
     num_attention_heads: K * G,
@@ -121,17 +121,8 @@ type Widths = 'multiples' | 'any'
 /** `int(2 * ffn_mult * hidden_size / 3)` is rounded up to a multiple of it. */
 const roundedTo = 256
 
-/** Keys of the export for Hugging Face that mean something else here, or nothing. */
-const replaced = [
-  'auto_map',
-  'block_layout',
-  'base_model_type',
-  'intermediate_size',
-  'dtype',
-  'rope_parameters',
-  'sliding_window',
-  'layer_types',
-]
+/** Keys of the dense config that are said otherwise here, or not at all. */
+const replaced = ['auto_map', 'intermediate_size', 'dtype', 'rope_parameters', 'sliding_window', 'layer_types']
 
 /** Positions as transformers 4 spells them: mlx-lm and SGLang read nothing else, and transformers 5 and vLLM read it too. */
 function ropeOf(config: ModelConfig): ModelConfig {
@@ -142,9 +133,15 @@ function ropeOf(config: ModelConfig): ModelConfig {
   return { rope_theta: theta ?? config['rope_theta'] ?? 10000, rope_scaling: isScaled ? scaling : null }
 }
 
-/** README.md: what it is for, and that nobody has run it there. */
+/** Name of the file beside config.json that `auto_map` points to, without `.py`. */
+export const decilmModule = 'configuration_blockpruner_decilm'
+
+/** README.md: what it is for. */
 function card(model: Model, widths: Widths): string {
-  const readers = widths === 'multiples' ? 'vLLM, TensorRT-LLM, SGLang or mlx-lm' : 'vLLM'
+  const readers =
+    widths === 'multiples'
+      ? 'vLLM and mlx-lm, which were seen to compute it, and for TensorRT-LLM and SGLang, which were not tried'
+      : 'vLLM: the other readers of this form know mlps of multiples of 256 channels only'
   return `---
 tags:
 - pruned
@@ -153,18 +150,16 @@ tags:
 ---
 # ${basename(model.id)}, pruned, as Nemotron-NAS
 
-**Experimental.** This form (\`DeciLMForCausalLM\` with \`block_configs\`) is for ${readers}. It was written by reading their
-sources and has been run in none of them: compare its predictions with those of the dense model before you trust it.
+Structure was left out of this model with [blockpruner](https://www.npmjs.com/package/blockpruner). This form
+(\`DeciLMForCausalLM\` with \`block_configs\`) is for ${readers}.
 
 \`\`\`
 vllm serve path/to/this/folder --trust-remote-code
 \`\`\`
 
-\`${configModule}.py\` in this folder is the config class that they import. Read it before trusting it.
+\`${decilmModule}.py\` in this folder is the config class that vLLM imports. Read it before trusting it.
 `
 }
-
-const configModule = 'configuration_blockpruner_decilm'
 
 /** Readers ask for `block.attention.no_op`, which lists of dictionaries do not answer. */
 const configCode = `"""The config of a Nemotron-NAS model: Llama's, and what each layer has."""

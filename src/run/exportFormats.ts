@@ -56,7 +56,7 @@ export interface OtherExport {
   readonly format: OtherFormat
   readonly path: string
   readonly sizeBytes: number
-  /** What the software that is installed found; none runs Nemotron-NAS here, and a recipe is no model. */
+  /** What the software that is installed found. */
   readonly consumers: readonly ConsumerResult[]
 }
 
@@ -86,8 +86,8 @@ export async function exportFormats(
       result = { ...result, export: { ...written, consumers }, exportPath: path }
     } else {
       const sizeBytes = await writeOther(format, model, plan, path, request)
-      const hasConsumers = format === 'gguf' || format === 'onnx'
-      const consumers = hasConsumers ? await askConsumers(path, model, plan, request) : []
+      // a recipe is no model
+      const consumers = format === 'mergekit' ? [] : await askConsumers(path, model, plan, request)
       result = { ...result, others: [...result.others, { format, path, sizeBytes, consumers }] }
     }
   }

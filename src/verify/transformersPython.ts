@@ -1,19 +1,11 @@
-import { scoreInChild } from './childProcess.ts'
 import type { Consumer } from './consumer.ts'
+import { scoreInPython, skipCode } from './python.ts'
 
-/** What the Python program ends with where its libraries are missing. */
-const skipCode = 77
-
-/** transformers in Python, where `BLOCKPRUNER_PYTHON` or `PYTHON` names an interpreter that has it, or python3 on the PATH does. */
+/** transformers in Python. */
 export const transformersPython: Consumer = {
   name: 'transformers (Python)',
   formats: ['huggingface'],
-  async score(request) {
-    const python = process.env['BLOCKPRUNER_PYTHON'] || process.env['PYTHON'] || 'python3'
-    const scored = await scoreInChild(python, ['-c', program], request, { skipCode })
-    const isMissing = 'failed' in scored && /ENOENT|code 127/.test(scored.failed)
-    return isMissing ? { skipped: `${python} is not installed; BLOCKPRUNER_PYTHON names another interpreter` } : scored
-  },
+  score: (request) => scoreInPython(program, request),
 }
 
 /**

@@ -2,16 +2,19 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openEngine } from '../engine/engine.ts'
 import { CalibrationError, OutputError } from '../errors.ts'
+import { decilmModule } from '../export/nemotron.ts'
 import { openGgufFile } from '../format/gguf/openGgufFile.ts'
 import type { Model } from '../model/model.ts'
 import type { Engine, PruningPlan, TokenRows } from '../types.ts'
 import { type Agreement, type AgreementLimit, agreementOf, isWithin } from './agreement.ts'
 import type { Consumer, ExportFormat } from './consumer.ts'
 import { llamaCpp } from './llamaCpp.ts'
+import { mlxLm } from './mlxLm.ts'
 import { ownReader } from './ownReader.ts'
 import { predict, predictionsOf } from './predictions.ts'
 import { transformersJs } from './transformersJs.ts'
 import { transformersPython } from './transformersPython.ts'
+import { vllm } from './vllm.ts'
 
 /** How the matrices of an export are stored, as far as agreement depends on it. */
 export type StoredPrecision = 'F32' | 'F16' | 'BF16' | 'Q8_0' | 'Q4_0' | 'fp32' | 'fp16' | 'q8' | 'q4' | 'mixed'
@@ -108,7 +111,7 @@ async function evaluated(model: Model, plan: PruningPlan, rows: TokenRows, open:
   }
 }
 
-const consumers: readonly Consumer[] = [ownReader, llamaCpp, transformersJs, transformersPython]
+const consumers: readonly Consumer[] = [ownReader, llamaCpp, transformersJs, transformersPython, mlxLm, vllm]
 
 /** One line for people: `llama.cpp … F32: agrees, top-1 100.0 %, KL 1.2e-9 nats over 256 positions`. */
 export function describeResult({ consumer, precision, status, detail, agreement, limit }: ConsumerResult): string {
@@ -140,10 +143,8 @@ async function formatOf(path: string): Promise<ExportedFiles> {
     if (variants.length > 0) return { format: 'onnx', variants, context: Number.POSITIVE_INFINITY }
   }
   if (names.some((name) => name.endsWith('.safetensors'))) {
-    if (names.includes('configuration_blockpruner_decilm.py')) {
-      throw new OutputError(`${path}: is a Nemotron-NAS export, which no software that runs here opens; try it in vLLM`)
-    }
-    return { format: 'huggingface', variants: ['F32'], context: Number.POSITIVE_INFINITY }
+    const format = names.includes(`${decilmModule}.py`) ? 'nemotron' : 'huggingface'
+    return { format, variants: ['F32'], context: Number.POSITIVE_INFINITY }
   }
   throw new OutputError(`${path}: has neither safetensors nor onnx/model.onnx, expected an export; is the path right?`)
 }

@@ -8,6 +8,7 @@ import { loadTokenizer } from '../../src/data/tokenizer.ts'
 import { openForward } from '../../src/engine/forward.ts'
 import { exportGguf, type GgufExportType } from '../../src/export/gguf.ts'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
+import { exportNemotron } from '../../src/export/nemotron.ts'
 import { exportOnnx } from '../../src/export/onnx.ts'
 import type { OnnxDtype } from '../../src/export/onnxProducts.ts'
 import { openModel } from '../../src/model/load.ts'
@@ -18,7 +19,7 @@ import { smollm2 } from './smollm2.ts'
 
 /**
  * Every export opened in the software it is for, on the embedded model and on SmolLM2-135M. llama.cpp and transformers.js come
- * from `npm install --prefix test/consumers`, transformers from the python that BLOCKPRUNER_PYTHON names; a line says for each
+ * from `npm install --prefix test/consumers`, transformers, vLLM and mlx-lm from the python that BLOCKPRUNER_PYTHON names; a line says for each
  * consumer what it found, or that it is not there.
  */
 const root = resolve(import.meta.dirname, '../..')
@@ -115,6 +116,16 @@ for (const subject of smollm2Path === undefined ? [embedded] : [embedded, smollm
         await exportOnnx(model, plan, path, { dtypes: subject.onnxDtypes })
         await check(path, plan, name)
       })
+
+      // a first layer without attention and fewer heads have no such form
+      test.skipIf(!['attention only', 'mlp only'].includes(name))(
+        `${name}: vLLM and mlx-lm compute the plan`,
+        async () => {
+          const path = join(folder, 'nemotron')
+          await exportNemotron(model, plan, path)
+          await check(path, plan, name)
+        },
+      )
 
       test(`${name}: transformers computes the plan`, async () => {
         const path = join(folder, 'huggingface')

@@ -36,15 +36,16 @@ describe('apply', () => {
     const { code, stdout, stderr } = await applied(plan, output, '--format', 'huggingface,gguf,onnx,nemotron,mergekit')
     expect([code, stderr]).toEqual([0, expect.any(String)])
     expect(readdirSync(output).toSorted()).toEqual(['mergekit.yaml', 'model', 'model.gguf', 'nemotron', 'onnx'])
-    expect(stdout).toMatch(/nemotron: .*, experimental: run in no software yet/)
+    expect(stdout).toMatch(/nemotron: .*, agreed with by nobody: no software for it is installed/)
     expect(stdout).toMatch(/gguf: .* MB, agreed with by blockpruner/)
     expect(readFileSync(join(output, 'mergekit.yaml'), 'utf8')).toContain('layer_range: [4, 12]')
-    expect(readFileSync(join(output, 'nemotron', 'README.md'), 'utf8')).toContain('**Experimental.**')
+    expect(readFileSync(join(output, 'nemotron', 'README.md'), 'utf8')).toContain('is for vLLM: the other readers')
     expect(stderr).toMatch(/model: blockpruner this version F32: agrees, top-1 100.0 %/)
     expect(stderr).toMatch(/model: transformers \(Python\) F32: skipped: \/nowhere\/python is not installed/)
     expect(stderr).toMatch(/model\.gguf: blockpruner this version BF16: agrees/)
     expect(stderr).toMatch(/model\.gguf: llama\.cpp \(node-llama-cpp\)/)
     expect(stderr).toMatch(/onnx: transformers\.js/)
+    expect(stderr).toMatch(/nemotron: vLLM F32: skipped: \/nowhere\/python is not installed/)
   })
 
   it('writes nothing when one of the formats has no form for the plan', async () => {
@@ -98,8 +99,8 @@ describe('a consumer', () => {
   }
   const other = `
     const { readFileSync, writeFileSync } = require('node:fs')
-    const { output, rows, rowLength, vocabulary } = JSON.parse(readFileSync(0, 'utf8'))
-    const logits = Float32Array.from({ length: rows * rowLength * vocabulary }, (_, i) => i % 7)
+    const { output, rows, rowLength, width } = JSON.parse(readFileSync(0, 'utf8'))
+    const logits = Float32Array.from({ length: rows * rowLength * width }, (_, i) => i % 7)
     writeFileSync(output, new Uint8Array(logits.buffer))
     console.log('0.0')`
 
