@@ -20,13 +20,13 @@ const searches = [
   ['--objective', 'perplexity,js', '--remove', '2'],
 ]
 
-describe('killed twice at random moments and started again, a run ends with the bytes of one left alone', () => {
+describe('killed at a random moment and started again, a run ends with the bytes of one left alone', () => {
   let [kills, runs] = [0, 0]
   it.each([...methods.map(({ name }) => ofMethod(name)), ...searches].map((args) => [args.join(' '), args] as const))(
     '%s',
     async (_, args) => {
-      runs += 2
-      const found = await killedRun([...small, ...args], { attempts: 2, seed: runs })
+      runs += 1
+      const found = await killedRun([...small, ...args], { attempts: 1, seed: runs })
       kills += found.kills
       expectEqualRuns(found.whole, found.killed)
     },
