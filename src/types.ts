@@ -24,6 +24,11 @@ export interface PruningPlan {
    * x ← x. Absent: kept. A norm before a branch always goes with it.
    */
   readonly outputNorms?: 'keep' | 'drop' | undefined
+  /**
+   * Added to the output matrix of blocks that lost units, for what those gave on average (FLAP): D numbers a block, base64 of
+   * little-endian float32. Absent: nothing is added.
+   */
+  readonly outputBiases?: Readonly<Partial<Record<BlockId, string>>> | undefined
 }
 
 /** `config.json`, untouched; an architecture table reads it. */

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { methodOf, methods } from '../methods/known.ts'
 import type { MethodOption, MethodOptions, OptionValue } from '../methods/method.ts'
-import { decimalNumber } from './options.ts'
+import { decimalNumber, oneOf } from './options.ts'
 
 /** `--method` and the options of all methods, each once. */
 export function withMethodOptions(command: Command): Command {
@@ -40,7 +40,9 @@ function optionsByName() {
 
 function flagOf(name: string, option: MethodOption, says: string): Option {
   if (option.type === 'flag') return new Option(option.default ? `--no-${name}` : `--${name}`, says)
-  if (option.type === 'choice') return new Option(`--${name} <name>`, says).choices(option.choices)
+  if (option.type === 'choice') {
+    return new Option(`--${name} <name>`, says).choices(option.choices).argParser(oneOf(option.choices))
+  }
   return new Option(`--${name} <x>`, says).argParser(decimalNumber)
 }
 

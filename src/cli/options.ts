@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { suggestionFor } from '../methods/nearestName.ts'
 import { type Task, taskNames } from '../model/task.ts'
 import type { RowsRequest } from '../run/calibrate.ts'
 
@@ -85,12 +86,16 @@ export function decimalNumber(text: string): number {
   return value
 }
 
+/** A parser for one of the names in `known`. */
+export function oneOf<Name extends string>(known: readonly Name[]): (text: string) => Name {
+  return (text) => {
+    const found = known.find((name) => name === text.trim())
+    if (found !== undefined) return found
+    throw new InvalidArgumentError(`"${text}" is not one of ${known.join(', ')}${suggestionFor(text, known)}`)
+  }
+}
+
 /** A parser for comma-separated names out of `known`. */
 export function listOf<Name extends string>(known: readonly Name[]): (text: string) => Name[] {
-  return (text) =>
-    text.split(',').map((part) => {
-      const found = known.find((name) => name === part.trim())
-      if (found === undefined) throw new InvalidArgumentError(`"${part}" is not one of ${known.join(', ')}.`)
-      return found
-    })
+  return (text) => text.split(',').map(oneOf(known))
 }

@@ -5,6 +5,7 @@ import type { Graph } from '../graph/graph.ts'
 import { type HeadKind, programOf, type Stage } from '../graph/program.ts'
 import { findRole } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'
+import { biasDigest, decodeBias, outputBiasesOf, outputRoles } from '../model/outputBias.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
 import type {
   Engine,
@@ -39,6 +40,12 @@ const logitBytes = 2 ** 26
 /** The tensors of each micro-batch of a chunk. */
 type State = readonly Tensors[]
 
+/** What a plan adds to the output of a branch, (D), under the role that the branch's graph gives it. */
+interface Bias {
+  readonly role: string
+  readonly values: Float32Array<ArrayBuffer>
+}
+
 interface RememberedRows {
   readonly rows: TokenRows
   readonly start: number
@@ -61,10 +68,18 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   let reference: { rows: TokenRows; start: number; hidden: readonly Float32Array[] } | undefined
 
   /** Runs a graph on the tensors `given` under its own names for them. */
-  async function run(graph: Graph, table: WeightTable, given: Tensors, shape: readonly number[], cut?: Cut) {
+  async function run(
+    graph: Graph,
+    table: WeightTable,
+    given: Tensors,
+    shape: readonly number[],
+    cut?: Cut,
+    bias?: Bias,
+  ) {
     const feeds: Record<string, ort.Tensor> = {}
     for (const { value, type, source } of graph.inputs) {
-      if (source.from === 'weight') feeds[value.name] = await weights.get(table, source.role, cut)
+      if (source.from === 'weight' && source.role === bias?.role) feeds[value.name] = await biasOf(table, bias)
+      else if (source.from === 'weight') feeds[value.name] = await weights.get(table, source.role, cut)
       else if (source.from === 'constant') feeds[value.name] = weights.constant(source.axes, source.values, type, cut)
       else if (source.from === 'environment') feeds[value.name] = environment(source.of, shape[0]!, shape[1]!)
       else feeds[value.name] = given[value.name]!
@@ -72,22 +87,40 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     return sessions.run(graph, feeds)
   }
 
-  /** A graph of `stage` on one micro-batch, whose states it reads under the stage's names for them. */
-  function runBranch(graph: Graph, { reads, weights: table, ids }: Stage, tensors: Tensors, cut?: Cut) {
-    const given = { ...tensors }
-    for (const [name, read] of Object.entries(reads)) given[name] = tensors[read]!
-    return run(graph, table, given, tensors[ids]!.dims, cut)
+  /** The bias of a plan, added to that of the branch where it has one. */
+  async function biasOf(table: WeightTable, { role, values }: Bias): Promise<ort.Tensor> {
+    const own = findRole(table, role) && ((await weights.get(table, role)).data as Float32Array)
+    return new ort.Tensor('float32', own === undefined ? values : values.map((value, i) => value + own[i]!), [width])
   }
 
-  /** The state after `stage`, whose block has lost the units `removed`, or its whole branch but not its norm. */
-  async function runStage(stage: Stage, removed: readonly number[] | 'branch', state: State): Promise<State> {
+  /** A graph of `stage` on one micro-batch, whose states it reads under the stage's names for them. */
+  function runBranch(graph: Graph, { reads, weights: table, ids }: Stage, tensors: Tensors, cut?: Cut, bias?: Bias) {
+    const given = { ...tensors }
+    for (const [name, read] of Object.entries(reads)) given[name] = tensors[read]!
+    return run(graph, table, given, tensors[ids]!.dims, cut, bias)
+  }
+
+  /**
+   * The state after `stage`, whose block has lost the units `removed` and got a bias of its output, or lost its whole branch
+   * but not its norm.
+   */
+  async function runStage(
+    stage: Stage,
+    removed: readonly number[] | 'branch',
+    state: State,
+    biasText?: string,
+  ): Promise<State> {
     const { block, bareNorm, writes } = stage
     const cut = block && removed !== 'branch' ? { block, unit: unitOf(model, block), removed } : undefined
-    const graph = removed === 'branch' ? bareNorm! : stage.graph((block?.units ?? 0) - removed.length)
+    const bias = block && biasText ? { role: outputRoles[block.kind].bias, values: decodeBias(biasText) } : undefined
+    const left = (block?.units ?? 0) - removed.length
+    const graph = removed === 'branch' ? bareNorm! : bias ? stage.graph(left, true) : stage.graph(left)
     const next: Tensors[] = []
     for (const tensors of state) {
       const output =
-        graph === 'copy' ? tensors[stage.reads['hidden'] ?? 'hidden']! : await runBranch(graph, stage, tensors, cut)
+        graph === 'copy'
+          ? tensors[stage.reads['hidden'] ?? 'hidden']!
+          : await runBranch(graph, stage, tensors, cut, bias)
       next.push({ ...tensors, [writes]: output })
     }
     return next
@@ -118,6 +151,14 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     const known = along === undefined ? plans : [...plans, along]
     const removed = known.map((plan) => new Set(plan.blocks))
     const variants = known.map((plan) => new Map(Object.entries(plan.units).map(([id, units]) => [id, `${units}`])))
+    const biases = new Map<string, string>()
+    for (const [i, plan] of known.entries()) {
+      for (const [id, text] of outputBiasesOf(plan)) {
+        const digest = biasDigest({ ...emptyPlan, outputBiases: { [id]: text } })!
+        biases.set(digest, text)
+        variants[i]!.set(id, `${variants[i]!.get(id) ?? ''}#${digest}`)
+      }
+    }
     await visitDepthFirst<State>(
       {
         stages: stages.length,
@@ -130,8 +171,10 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
         },
         step(index, variant, state) {
           signal?.throwIfAborted()
-          const units = variant === '' ? [] : variant.split(',').map(Number)
-          return runStage(stages[index]!, variant === 'branch' ? variant : units, state)
+          if (variant === 'branch') return runStage(stages[index]!, variant, state)
+          const [listed = '', digest = ''] = variant.split('#')
+          const units = listed === '' ? [] : listed.split(',').map(Number)
+          return runStage(stages[index]!, units, state, biases.get(digest))
         },
         arrive,
         trunk,
@@ -465,7 +508,13 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
             const { block } = stage
             const left = leftOf(plan, removed, stage)
             if (left === 'nothing') continue
-            state = await runStage(stage, left === 'norm' ? 'branch' : ((block && plan.units[block.id]) ?? []), state)
+            const units = (block && plan.units[block.id]) ?? []
+            state = await runStage(
+              stage,
+              left === 'norm' ? 'branch' : units,
+              state,
+              block && plan.outputBiases?.[block.id],
+            )
             spent((block && places.get(block.id)) ?? 0)
           }
           for (const tensors of state) await predictOnce(tensors['hidden']!)

@@ -6,10 +6,11 @@ import { applyPlan } from '../model/applyPlan.ts'
 import { keptRuns, keptUnits } from '../model/axes.ts'
 import { type GgufModel, openGguf } from '../model/gguf/open.ts'
 import type { Model } from '../model/model.ts'
+import { outputBiasesOf, outputRoles, withOutputBias } from '../model/outputBias.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
 import type { Block, BlockKind, PruningPlan } from '../types.ts'
 import { decoderMetadata, type GgufFamily, type GgufLayer, ggufFamilyOf, ropeMetadata } from './ggufMetadata.ts'
-import { constantTensor, ggufTensors, type HeadOrder, type TensorRequest } from './ggufTensors.ts'
+import { constantTensor, ggufTensors, type HeadOrder, type TensorRequest, vectorTensor } from './ggufTensors.ts'
 import { ggufTokenizer } from './ggufTokenizer.ts'
 import { layoutOf, type NewLayer } from './layout.ts'
 import { uniformWidths, widthsOf } from './widths.ts'
@@ -140,7 +141,9 @@ export function describeGguf(model: Model, plan: PruningPlan): DescribedGguf {
     )
   }
   const units = new Map(pruned.blocks.map((block) => [block.id, block.units]))
-  const isStock = form !== 'custom' && uniformWidths(pruned, widthsOf(pruned, emptyPlan)).isUniform
+  // of the families' own loaders only llama's takes a bias of an output that the family does not have; deci's does
+  const biasesFit = family === 'llama' || outputBiasesOf(plan).length === 0
+  const isStock = form !== 'custom' && uniformWidths(pruned, widthsOf(pruned, emptyPlan)).isUniform && biasesFit
   if (!isStock && family === 'qwen3') {
     throw new UnsupportedModelError(
       `${model.id}: the blocks left fit no stock layer of one width, and llama.cpp's "deci" has no norms on heads; remove whole layers, or export to huggingface or onnx`,
@@ -172,6 +175,7 @@ function tensorsOf(
   const order = headOrders[architecture]
   const { D, E } = model.sizes as { D: number; E: number }
   const source = ggufTensors(model, opened)
+  const { weights: pruned } = applyPlan(model, plan)
   const tensors: GgufTensorSource[] = []
 
   const headName = model.outer['lmHead']?.[0] ?? model.outer['embedTokens']?.[0]
@@ -183,8 +187,14 @@ function tensorsOf(
   for (const [layer, place] of places.entries()) {
     for (const [kind, old] of Object.entries(place) as [BlockKind, number][]) {
       const block = blockAt(model, kind, old)
-      for (const [role, [from]] of Object.entries(block.weights)) {
+      const bias = plan.outputBiases?.[block.id] === undefined ? undefined : outputRoles[kind].bias
+      const table = bias === undefined ? block.weights : withOutputBias(kind, block.weights)
+      for (const [role, [from]] of Object.entries(table)) {
         const name = `blk.${layer}.${nameOf(blockNames[kind], role)}`
+        if (role === bias) {
+          tensors.push(vectorTensor(name, D, () => pruned.read(from)))
+          continue
+        }
         const isTurned = /^[qk](Proj|Bias)$/.test(role)
         tensors.push(
           source({

@@ -66,6 +66,22 @@ export function constantTensor(name: string, shape: readonly number[], value: 0 
   return { name, type, shape, data: () => [quantize(type, new Float32Array(elements).fill(value))] }
 }
 
+/** Numbers that are in no checkpoint, such as a bias that a plan adds. */
+export function vectorTensor(
+  name: string,
+  length: number,
+  read: () => Promise<Float32Array<ArrayBuffer>>,
+): GgufTensorSource {
+  return {
+    name,
+    type: 'F32',
+    shape: [length],
+    async *data() {
+      yield new Uint8Array((await read()).buffer)
+    },
+  }
+}
+
 function storedTensor(model: Model, file: GgufModel | undefined, name: string): StoredTensor {
   const info = model.weights.tensors.get(name)
   if (info === undefined)

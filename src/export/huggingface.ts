@@ -7,6 +7,7 @@ import { type TensorSource, writeSafetensors } from '../format/safetensors/write
 import { applyPlan, originalUnits } from '../model/applyPlan.ts'
 import { type CustomLayer, type CustomLayout, classesOf, customConfig, remoteModule } from '../model/customConfig.ts'
 import type { Model } from '../model/model.ts'
+import { outputRoles, withOutputBias } from '../model/outputBias.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
 import { tasksOf } from '../model/task.ts'
 import type {
@@ -115,6 +116,7 @@ export function describeExport(model: Model, plan: PruningPlan) {
   const isStock =
     layout.form !== 'custom' &&
     widths.isUniform &&
+    !pruned.blocks.some((block) => hasAddedBias(pruned, block)) &&
     stockHeadsLoad(model, widths) &&
     hasStockConfig(model, layout, widths)
   if (isStock) {
@@ -151,12 +153,20 @@ function customLayout(pruned: Model, { stacks }: Layout): CustomLayout {
         return Object.fromEntries(
           entries.map(([kind, layer]) => {
             const block = blockAt(pruned, stack, kind, layer)
-            return [kind, { from_layer: layer, ...unitsLeft(pruned, block) }]
+            const bias = hasAddedBias(pruned, block) && { bias: true }
+            return [kind, { from_layer: layer, ...unitsLeft(pruned, block), ...bias }]
           }),
         )
       }),
     ]),
   )
+}
+
+/** Whether a plan gave the output matrix of `block` a bias that the family does not have. */
+function hasAddedBias({ architecture, config }: Model, { stack, kind, weights }: Block): boolean {
+  const role = outputRoles[kind].bias
+  const table = architecture.stacks[stack]?.blocks.find((block) => block.kind === kind)
+  return weights[role] !== undefined && table?.weights(config)[role] === undefined
 }
 
 function unitsLeft(pruned: Model, block: Block): Partial<CustomLayer['attention'] & CustomLayer['mlp']> {
@@ -189,7 +199,9 @@ function tensorsOf(pruned: Model, layout: Layout): TensorSource[] {
     for (const [newLayer, members] of layers.entries()) {
       for (const [kind, layer] of Object.entries(members) as [BlockKind, number][]) {
         const table = architecture.stacks[stack]?.blocks.find((block) => block.kind === kind)
-        add(blockAt(pruned, stack, kind, layer).weights, table?.weights(config), newLayer)
+        const block = blockAt(pruned, stack, kind, layer)
+        const names = table?.weights(config) ?? {}
+        add(block.weights, hasAddedBias(pruned, block) ? withOutputBias(kind, names) : names, newLayer)
       }
     }
   }

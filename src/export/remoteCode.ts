@@ -1,6 +1,7 @@
 import type { Architecture, BlockTable, StackTable } from '../model/architecture.ts'
 import { dimensionsOf } from '../model/axes.ts'
 import { autoClassesOf, classesOf, remoteClassName } from '../model/customConfig.ts'
+import { outputRoles } from '../model/outputBias.ts'
 import type { ModelConfig } from '../types.ts'
 
 /**
@@ -32,8 +33,8 @@ from transformers.models.${module}.configuration_${module} import ${classes.conf
 from transformers.models.${module}.modeling_${module} import ${importList(stock)}
 
 # Where the layers of a stack are, and what makes up a block of each kind, by names inside a layer: the module that is
-# the branch, those before and behind it, the norm of the stream behind it, and for each weight that consists of heads
-# or channels the dimension that counts them.
+# the branch, its last matrix, the modules before and behind it, the norm of the stream behind it, and for each weight that
+# consists of heads or channels the dimension that counts them.
 STACKS = ${python(stacksOf(architecture, config))}`,
     `class BlockPrunerConfig(${classes.config}):
     model_type = "blockpruner"`,
@@ -195,6 +196,9 @@ const pruneFunction = (hasOwnAttention: boolean, tellsHeads: boolean) => `def pr
                         tell_heads(branch, units, dense)`
                         : ''
                     }
+                if has.get(kind, {}).get("bias"):
+                    output = layer.get_submodule(block["output"])
+                    output.bias = nn.Parameter(output.weight.new_zeros(len(output.weight)))
                 if block["norm"] and kind not in has:
                     layer.set_submodule(block["norm"], nn.Identity())
             if (stack, kind) == ("decoder", "attention") and removed and not any(left):
@@ -231,6 +235,7 @@ function partsOf(block: BlockTable, table: StackTable, config: ModelConfig) {
   const around = outside.filter(({ role, module }) => !role.startsWith('outputNorm') && !others.includes(module))
   return {
     branch,
+    output: weights.find(({ role }) => role === outputRoles[block.kind].matrix)!.module,
     around: [...new Set(around.map(({ module }) => module))],
     norm: outside.find(({ role }) => role === 'outputNorm')?.module,
     weights: Object.fromEntries(

@@ -23,7 +23,8 @@ export function mlpGraph(form: MlpForm, part: BranchPart = 'whole'): Graph {
   )
   const channels = form.gated ? g.apply('mul', [activated, widen('upProj', 'upBias')], {}) : activated
   if (part === 'channels') return g.finish([[channels, ['B', 'T', 'F']]])
-  const down = { weight: 'downProj', bias: bias('downBias'), output: 'D', input: 'F', inputFirst }
+  const downBias = form.outputBias ? 'downBias' : bias('downBias')
+  const down = { weight: 'downProj', bias: downBias, output: 'D', input: 'F', inputFirst }
   const y = project(g, channels, down)
   const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y
   const sum = g.apply('add', [x, added], {})

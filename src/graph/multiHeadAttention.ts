@@ -27,7 +27,7 @@ export function multiHeadAttentionGraph(
       ? fused(g, form, heads, q, k, v, kernel === 'fused')
       : fromPrimitives(g, form, heads, q, k, v, kernel === 'cached') // (B,T,H·E)
   if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
-  const bias = form.biases ? 'oBias' : undefined
+  const bias = form.biases || form.outputBias ? 'oBias' : undefined
   const y = g.apply('add', [x, project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q' })], {})
   return g.finish([[form.outputNorm ? norm(g, form.outputNorm, y, 'outputNorm') : y, ['B', 'T', 'D']]])
 }

@@ -1,6 +1,7 @@
 import type { Architecture, StackTable } from '../model/architecture.ts'
 import type { AttentionForm, HeadForm, MlpForm, MultiHeadForm } from '../model/forms.ts'
 import type { Model } from '../model/model.ts'
+import { outputRoles } from '../model/outputBias.ts'
 import type { Block, StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph } from './attention.ts'
 import { embeddingGraph } from './embedding.ts'
@@ -45,8 +46,11 @@ export interface Stage {
   /** The state the graph's only output replaces. */
   readonly writes: string
   readonly weights: WeightTable
-  /** The graph for a block with `units` units left; stages of equal form share it. `copy`: the state `hidden`, unchanged. */
-  graph(units: number): Graph | 'copy'
+  /**
+   * The graph for a block with `units` units left, with a bias of its output where `biased`; stages of equal form share it.
+   * `copy`: the state `hidden`, unchanged.
+   */
+  graph(units: number, biased?: boolean): Graph | 'copy'
   /** What enters the output matrix of the whole block; absent for what is no block. */
   readonly channels?: () => Graph
   /** What takes the place of a removed block: x ← norm(x) where the norm behind it is kept. Absent: nothing does. */
@@ -184,14 +188,25 @@ function blockStage(
   const bareNorm = outputNorm && share(['outputNorm', outputNorm], () => normGraph(outputNorm, 'outputNorm'))
   const named = { name: block.id, weights: block.weights }
   if (block.units === 0 && bareNorm !== undefined) return { ...named, graph: () => bareNorm }
-  const graph = (units: number) =>
-    share([table.kind, form, table.kind === 'mlp' ? undefined : units, kernel], () => blockGraph(form, units, kernel))
+  const isBiased = block.weights[outputRoles[block.kind].bias] !== undefined
+  const graph = (units: number, biased = isBiased) => {
+    const own = biased ? withBias(form) : form
+    return share([table.kind, own, table.kind === 'mlp' ? undefined : units, kernel], () =>
+      blockGraph(own, units, kernel),
+    )
+  }
   const channels = () =>
     share([table.kind, form, block.units, kernel, 'channels'], () => blockGraph(form, block.units, kernel, 'channels'))
   return { ...named, block, graph, channels, ...(bareNorm && { bareNorm }) }
 }
 
 type BlockForm = AttentionForm | MultiHeadForm | MlpForm
+
+/** The form of a block whose output matrix has a bias, whatever the family says of it. */
+function withBias(form: BlockForm): BlockForm {
+  if ('gated' in form || 'sees' in form) return form.biases ? form : { ...form, outputBias: true }
+  return { ...form, biases: { ...form.biases, o: true } }
+}
 
 function blockGraph(form: BlockForm, units: number, kernel: AttentionKernel, part?: BranchPart): Graph {
   if ('gated' in form) return mlpGraph(form, part)

@@ -1,6 +1,7 @@
 import { PlanError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import type { BlockId, Engine, Objective, PruningPlan, PruningStep, StopSignal, TokenRows } from '../types.ts'
+import { compensated, withEmptyBiases } from './compensation.ts'
 import { type Granularity, type MaskUnit, maskUnits, planOfMask } from './maskUnits.ts'
 import { finite } from './removeInOrder.ts'
 import { statisticsByBlock, sumOfUnit } from './wandaScores.ts'
@@ -8,6 +9,8 @@ import { statisticsByBlock, sumOfUnit } from './wandaScores.ts'
 export interface FlapOptions {
   /** What may go: channels and head groups; default both. */
   readonly granularities?: readonly Granularity[] | undefined
+  /** Add what the removed units gave on average to the output of their blocks; default true. */
+  readonly bias?: boolean | undefined
   /** Whether a plan removes enough. */
   readonly reached: (plan: PruningPlan) => boolean
   readonly signal?: StopSignal | undefined
@@ -18,17 +21,16 @@ export interface FlapOptions {
  *
  *     WIFV   score_c = Var(x_c) · ‖W_:c‖²,  x_c what enters column c of a branch's output matrix W; of a head group the mean of its c
  *
- * standardised within each block, (score - mean) / deviation, then one threshold over all blocks. Here the variance is that of all
- * tokens around their mean, which the released code means to compute, and the score of attention is not squared. The paper adds the
- * bias W_:removed · mean(x_removed) to make up for what goes; a plan carries no new weights, so that is left out here: expect more
- * loss than the paper's. One forward pass, one step.
+ * standardised within each block, (score - mean) / deviation, then one threshold over all blocks; the output of a block gets the
+ * bias W_:removed · mean(x_removed) for what it lost, unless that is switched off. Here the variance is that of all tokens around
+ * their mean, which the released code means to compute, and the score of attention is not squared. One forward pass, one step.
  */
 export async function* flap(
   model: Model,
   objective: Objective,
   engine: Pick<Engine, 'channelStatistics'>,
   rows: TokenRows,
-  { granularities = ['channels', 'heads'], reached, signal }: FlapOptions,
+  { granularities = ['channels', 'heads'], bias = true, reached, signal }: FlapOptions,
 ): AsyncGenerator<PruningStep, void> {
   const units = maskUnits(model, granularities)
   const statistics = await statisticsByBlock(model, units, engine, rows, signal)
@@ -40,7 +42,9 @@ export async function* flap(
   })
   const standard = standardised(units, scores)
   const order = [...units.keys()].sort((a, b) => standard[a]! - standard[b]! || a - b)
-  const plan = smallestPlan(model, units, order, reached)
+  const enough = (plan: PruningPlan) => reached(bias ? withEmptyBiases(model, plan) : plan)
+  const bare = smallestPlan(model, units, order, enough)
+  const plan = bias ? await compensated(model, bare, statistics) : bare
   const [loss = Number.NaN] = await objective.evaluate([plan], signal)
   yield { plan, removed: plan.blocks, loss: finite(loss, plan.blocks) }
 }

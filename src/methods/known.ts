@@ -9,9 +9,9 @@ import { finerCut } from './finerCut.ts'
 import { flap } from './flap.ts'
 import { llmDrop } from './llmDrop.ts'
 import { magnitude } from './magnitude.ts'
-import { type Granularity, maskUnits } from './maskUnits.ts'
+import type { Granularity } from './maskUnits.ts'
 import type { Method, MethodOption, MethodOptions, OptionValue } from './method.ts'
-import { nearestName } from './nearestName.ts'
+import { suggestionFor } from './nearestName.ts'
 import { type Estimator, policyGradient } from './policyGradient.ts'
 import { randomRemoval } from './randomRemoval.ts'
 import { removableLayers, shortenedLlama } from './shortenedLlama.ts'
@@ -54,7 +54,10 @@ const inside =
           'and choose by --units where the method has it',
       )
     }
-    return [...new Set(maskUnits(model, masks(options)).flatMap(({ blocks }) => blocks))]
+    const granularities = masks(options)
+    const areWhole = granularities.includes('blocks') || granularities.includes('layers')
+    const holds = (kind: BlockKind) => areWhole || granularities.includes(kind === 'mlp' ? 'channels' : 'heads')
+    return model.blocks.filter(({ kind }) => holds(kind)).map(({ id }) => id)
   }
 
 /** Every method by name, in the order in which they are listed. */
@@ -280,16 +283,22 @@ export const methods: readonly Method[] = [
   },
   {
     name: 'flap',
-    title: 'FLAP without bias compensation',
+    title: 'FLAP',
     paper: 'arXiv:2312.11983',
     unit: 'channel, head group',
     cost: '1 pass, one shot',
-    options: {},
+    options: {
+      bias: {
+        type: 'flag',
+        default: true,
+        says: 'add what the removed units gave on average to the output of their block',
+      },
+    },
     masks: () => ['channels', 'heads'],
     removable: inside('flap', () => ['channels', 'heads']),
     endsItself: true,
-    run: ({ model, objective, engine, rows, reached, signal }) =>
-      flap(model, objective, engine, rows, { reached, signal }),
+    run: ({ model, objective, engine, rows, reached, signal }, options) =>
+      flap(model, objective, engine, rows, { bias: options['bias'] === true, reached, signal }),
   },
   {
     name: 'drop-tail',
@@ -347,9 +356,9 @@ export function methodOf(name: string): Method {
   const found = methods.find((method) => method.name === name)
   if (found !== undefined) return found
   const names = methods.map((method) => method.name)
-  const near = nearestName(name, names)
-  const advice = near === undefined ? '' : `; did you mean ${near}?`
-  throw new PlanError(`--method ${name}: is not a method, expected one of ${names.join(', ')}${advice}`)
+  throw new PlanError(
+    `--method ${name}: is not a method, expected one of ${names.join(', ')}${suggestionFor(name, names)}`,
+  )
 }
 
 /**
@@ -371,18 +380,26 @@ export function optionsOf(method: Method, given: MethodOptions = {}): MethodOpti
 }
 
 function foreignOption(method: Method, name: string): PlanError {
-  const own = Object.keys(method.options)
+  const own = Object.entries(method.options)
   const owners = methods.filter(({ options }) => Object.hasOwn(options, name)).map((other) => other.name)
-  const has = own.length === 0 ? 'has no options of its own' : `has ${own.map((option) => `--${option}`).join(', ')}`
+  const has =
+    own.length === 0
+      ? 'has no options of its own'
+      : `has ${own.map(([option, what]) => flagName(option, what)).join(', ')}`
   const whose = owners.length === 0 ? '' : `; it is an option of ${owners.join(', ')}`
-  return new PlanError(`--${name}: is not an option of ${method.name}, which ${has}${whose}`)
+  const option = methods.map(({ options }) => options[name]).find((found) => found !== undefined)
+  return new PlanError(`${flagName(name, option)}: is not an option of ${method.name}, which ${has}${whose}`)
+}
+
+/** The option as it is typed: a switch that is on is switched off. */
+function flagName(name: string, option: MethodOption | undefined): string {
+  return option?.type === 'flag' && option.default ? `--no-${name}` : `--${name}`
 }
 
 function checkValue(name: string, option: MethodOption, value: OptionValue): void {
   if (option.type === 'choice') {
     if (typeof value === 'string' && option.choices.includes(value)) return
-    const near = nearestName(String(value), option.choices)
-    const advice = near === undefined ? '' : `; did you mean ${near}?`
+    const advice = suggestionFor(String(value), option.choices)
     throw new PlanError(`--${name} ${value}: expected one of ${option.choices.join(', ')}${advice}`)
   }
   if (option.type === 'number') {

@@ -13,16 +13,24 @@ export function nearestName(typed: string, names: readonly string[]): string | u
   return (near ?? ranked.find(({ isPart }) => isPart))?.name
 }
 
-/** Letters to insert, drop or replace (Levenshtein). */
+/** Letters to insert, drop, replace, or exchange with the next (Damerau and Levenshtein, no letter touched twice). */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
+  let [before, row] = [[] as number[], Array.from({ length: b.length + 1 }, (_, j) => j)]
   for (let i = 1; i <= a.length; i++) {
     const next = [i]
     for (let j = 1; j <= b.length; j++) {
       const replaced = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1))
+      const isExchange = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+      const exchanged = isExchange ? before[j - 2]! + 1 : replaced
+      next.push(Math.min(replaced, exchanged, row[j]! + 1, next[j - 1]! + 1))
     }
-    row = next
+    ;[before, row] = [row, next]
   }
   return row[b.length]!
+}
+
+/** `; did you mean …?`, or nothing where no name is near. */
+export function suggestionFor(typed: string, names: readonly string[]): string {
+  const near = nearestName(typed, names)
+  return near === undefined ? '' : `; did you mean ${near}?`
 }

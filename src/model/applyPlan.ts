@@ -1,6 +1,7 @@
 import type { Block, PruningPlan, TensorInfo, WeightStore } from '../types.ts'
 import { elementCount, keptRuns, keptUnits, lengthOf, sliceTensor } from './axes.ts'
 import type { Model } from './model.ts'
+import { decodeBias, outputRoles, withOutputBias } from './outputBias.ts'
 import { checkPlan, leftOfRemoved, parametersWithUnits, removedParameters, unitOf } from './plan.ts'
 
 /**
@@ -19,7 +20,7 @@ export function applyPlan(model: Model, plan: PruningPlan): Model {
     ...model,
     blocks,
     bareNorms: [...model.bareNorms, ...bareNorms],
-    weights: narrowedStore(model, kept, plan),
+    weights: biasedStore(model, plan, narrowedStore(model, kept, plan)),
     parameters: model.parameters - removedParameters(model, plan),
     applied: [...model.applied, plan],
   }
@@ -49,9 +50,36 @@ function bareNormOf(model: Model, block: Block, plan: PruningPlan): Block[] {
 
 function narrowed(model: Model, block: Block, plan: PruningPlan): Block {
   const removed = plan.units[block.id]?.length ?? 0
-  if (removed === 0) return block
   const units = block.units - removed
-  return { ...block, units, parameters: parametersWithUnits(model, block, units) }
+  const cut = removed === 0 ? block : { ...block, units, parameters: parametersWithUnits(model, block, units) }
+  if (plan.outputBiases?.[block.id] === undefined) return cut
+  const weights = withOutputBias(block.kind, block.weights)
+  return { ...cut, weights, parameters: cut.parameters + (weights === block.weights ? 0 : model.sizes['D']!) }
+}
+
+/** `store` with the output biases of `plan`, added to those that it has. Kept as float32: they are sums. */
+function biasedStore(model: Model, plan: PruningPlan, store: WeightStore): WeightStore {
+  const added = new Map<string, string>()
+  for (const block of model.blocks) {
+    const bias = plan.outputBiases?.[block.id]
+    if (bias !== undefined) added.set(withOutputBias(block.kind, block.weights)[outputRoles[block.kind].bias]![0], bias)
+  }
+  if (added.size === 0) return store
+  const tensors = new Map(store.tensors)
+  for (const name of added.keys()) tensors.set(name, { name, type: 'F32', shape: [model.sizes['D']!] })
+  const read = async (name: string) => {
+    const bias = added.get(name)
+    if (bias === undefined) return store.read(name)
+    const values = decodeBias(bias)
+    const own = store.tensors.has(name) ? await store.read(name) : undefined
+    return own === undefined ? values : values.map((value, i) => value + own[i]!)
+  }
+  return {
+    ...store,
+    tensors,
+    read,
+    readBytes: async (name) => (added.has(name) ? new Uint8Array((await read(name)).buffer) : store.readBytes(name)),
+  }
 }
 
 function narrowedStore(model: Model, blocks: readonly Block[], plan: PruningPlan): WeightStore {

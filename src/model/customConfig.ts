@@ -17,19 +17,21 @@ const maxLayers = 10_000
 
 const number = z.number().int().min(0)
 
-const fromLayer = {
+const ofBlock = {
   /** Layer of the model before pruning that the block comes from; for people, nothing depends on it. */
   from_layer: number.optional(),
+  /** The output matrix has a bias that the family does not have. */
+  bias: z.boolean().optional(),
 }
 
 const attentionSchema = z.object({
-  ...fromLayer,
+  ...ofBlock,
   /** The heads that are left, ascending numbers of those of the dense model; absent: all; none: only the norm behind is left. */
   heads: z.array(number).max(maxLayers).optional(),
 })
 
 const mlpSchema = z.object({
-  ...fromLayer,
+  ...ofBlock,
   /** How many channels are left; absent: all; 0: only the norm behind is left. */
   channels: number.optional(),
 })

@@ -4,6 +4,7 @@ import type { Architecture, BlockTable, Sizes } from './architecture.ts'
 import { findArchitecture } from './architectures/known.ts'
 import { elementCount, shapeOf } from './axes.ts'
 import type { Model } from './model.ts'
+import { outputRoles, withOutputBias } from './outputBias.ts'
 import { outputNormOf } from './plan.ts'
 
 /** What opening a checkpoint gives, whatever its format. */
@@ -17,6 +18,8 @@ export interface OpenedCheckpoint {
   readonly units?: Readonly<Partial<Record<BlockId, number>>>
   /** Heads of the dense model that narrower attentions have. */
   readonly heads?: Model['heads']
+  /** A stored bias of an output matrix counts even where the family has none: a plan added it. */
+  readonly addedBiases?: boolean
 }
 
 /**
@@ -24,7 +27,7 @@ export interface OpenedCheckpoint {
  * Throws `UnsupportedModelError` or `CheckpointError` before any weight is read.
  */
 export function describeModel(id: string, path: string, checkpoint: OpenedCheckpoint): Model {
-  const { config, weights, assets, absent = [], units = {}, heads = {} } = checkpoint
+  const { config, weights, assets, absent = [], units = {}, heads = {}, addedBiases = false } = checkpoint
   if (config['quantization_config'] != null) {
     throw new UnsupportedModelError(
       `${path}: config.json has a quantization_config, expected plain F32, F16 or BF16 weights; use the unquantised model`,
@@ -50,8 +53,11 @@ export function describeModel(id: string, path: string, checkpoint: OpenedCheckp
         const blockId: BlockId = `${stack}.${layer}.${blockTable.kind}`
         if (absent.includes(blockId)) continue
         const isBareNorm = units[blockId] === 0
-        const weights = blockTable.weights(config)
-        const named = spelledAsStored(nameLayer(isBareNorm ? outputNormOf(weights) : weights, layer), stored)
+        const whole = blockTable.weights(config)
+        const own = spelledAsStored(nameLayer(isBareNorm ? outputNormOf(whole) : whole, layer), stored)
+        const biased = withOutputBias(blockTable.kind, own)
+        const [bias] = biased[outputRoles[blockTable.kind].bias] ?? []
+        const named = addedBiases && weights.tensors.has(`${bias}`) ? biased : own
         const blockSizes = { ...sizes, [blockTable.unit]: units[blockId] ?? sizes[blockTable.unit]! }
         check(named, blockSizes)
         // a value of the config that no form describes fails here, not when the engine opens

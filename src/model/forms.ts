@@ -68,6 +68,8 @@ export interface MultiHeadForm {
   /** What q kᵀ is multiplied by: 1/√E, or 1 in T5. */
   readonly scale: number
   readonly biases: boolean
+  /** The output matrix has a bias although the others have none: a plan added it. */
+  readonly outputBias?: true
   /** Heads of the dense model, where scores get the stack's position bias of their head; absent: they do not. */
   readonly positionBias?: { readonly heads: number }
 }
@@ -94,6 +96,8 @@ export interface MlpForm {
   readonly gated: boolean
   readonly activation: Activation
   readonly biases: boolean
+  /** The output matrix has a bias although the others have none: a plan added it. */
+  readonly outputBias?: true
   /** h is the norm of the layer's input, which the attention of the layer reads too (GPT-NeoX, Phi, Falcon). */
   readonly parallel?: boolean
   /** Matrices are stored (in, out), as GPT-2's Conv1D does. */

@@ -26,6 +26,8 @@ export async function openModel(id: string, path: string): Promise<Model> {
   if (path.endsWith('.gguf')) return describeModel(id, path, await openGguf(path))
   const folder = await openFolder(path)
   // a custom export of ours: the base family without some blocks, or with narrower ones
-  if (isCustomConfig(folder.config)) return describeModel(id, path, { ...folder, ...readCustomConfig(folder.config) })
+  if (isCustomConfig(folder.config)) {
+    return describeModel(id, path, { ...folder, ...readCustomConfig(folder.config), addedBiases: true })
+  }
   return describeModel(id, path, folder)
 }

@@ -2,6 +2,7 @@ import { PlanError } from '../errors.ts'
 import type { Block, BlockId, BlockKind, PruningPlan, WeightTable } from '../types.ts'
 import { elementCount } from './axes.ts'
 import type { Model } from './model.ts'
+import { biasDigest, decodeBias, outputBiasesOf, outputRoles } from './outputBias.ts'
 
 /** The plan that leaves nothing out. */
 export const emptyPlan: PruningPlan = { blocks: [], units: {} }
@@ -23,7 +24,12 @@ export function planKey(plan: PruningPlan): string {
     .filter(([, removed]) => removed.length > 0)
     .map(([id, removed]) => `${id}:${[...removed].sort((a, b) => a - b).join(',')}`)
   const norms = plan.outputNorms === 'drop' ? ['without norms'] : []
-  return [[...plan.blocks].sort().join(' '), ...units.sort(), ...norms].join('|')
+  return withBiasDigest([[...plan.blocks].sort().join(' '), ...units.sort(), ...norms].join('|'), biasDigest(plan))
+}
+
+/** The key of a plan with biases of this digest, from that of the plan without them. */
+export function withBiasDigest(key: string, digest: string | undefined): string {
+  return digest === undefined ? key : `${key}|biases ${digest}`
 }
 
 /** The removed units of `plan`, block by block. */
@@ -32,13 +38,18 @@ export function removedUnits(plan: PruningPlan): [BlockId, readonly number[]][] 
 }
 
 /**
- * How many parameters of `model` the plan leaves out. What several blocks read, as the norm before parallel branches, goes
+ * How many parameters fewer `model` has by the plan, the biases that the plan adds counted. What several blocks read, as the norm before parallel branches, goes
  * with the last of them.
  */
 export function removedParameters(model: Model, plan: PruningPlan): number {
   const removed = new Set(plan.blocks)
   const left = ({ id, units }: Block) => (removed.has(id) ? 0 : units - (plan.units[id]?.length ?? 0))
-  return tensorParameters(model, plan, ({ units }) => units) - tensorParameters(model, plan, left)
+  const biased = new Set(outputBiasesOf(plan).map(([id]) => id))
+  const added = model.blocks.filter(
+    ({ id, kind, weights }) => biased.has(id) && !removed.has(id) && weights[outputRoles[kind].bias] === undefined,
+  ).length
+  const dense = tensorParameters(model, plan, ({ units }) => units)
+  return dense - tensorParameters(model, plan, left) - added * (model.sizes['D'] ?? 0)
 }
 
 /** What `plan` leaves of the weights of a removed block: the norm behind it, unless it is dropped. */
@@ -105,5 +116,16 @@ export function checkPlan(model: Model, plan: PruningPlan): void {
       throw new PlanError(`plan: unit ${outside} of ${id}, expected 0 to ${block.units - 1}`)
     }
     if (seen.size !== units.length) throw new PlanError(`plan: a unit of ${id} is listed twice`)
+  }
+  for (const [id, text] of outputBiasesOf(plan)) {
+    const values = decodeBias(text)
+    if (!blocks.has(id) || removed.has(id)) {
+      throw new PlanError(`plan: an output bias of "${id}", a block that is not left of ${model.id}`)
+    }
+    if (values.length !== model.sizes['D'] || !values.every(Number.isFinite)) {
+      throw new PlanError(
+        `plan: the output bias of ${id} has ${values.length} numbers, expected D=${model.sizes['D']} finite ones; is the plan damaged?`,
+      )
+    }
   }
 }

@@ -87,10 +87,15 @@ export async function checkSameModel(model: Model, file: PlanFile, path: string)
 
 /** The plan after the first `steps` steps of `file`, after all when undefined. */
 export function planOfSteps(file: PlanFile, steps: number | undefined): PruningPlan {
-  if (steps === undefined) return file.plan as PruningPlan
+  if (steps === undefined || steps === file.steps.length) return file.plan as PruningPlan
   if (!Number.isInteger(steps) || steps < 1 || steps > file.steps.length) {
     throw new PlanError(
       `--steps ${steps}: expected a whole number from 1 to ${file.steps.length}, the steps of the plan`,
+    )
+  }
+  if (Object.keys(file.plan.units).length > 0) {
+    throw new PlanError(
+      `--steps ${steps}: the steps of ${file.method} removed units inside blocks, of which the plan holds the last state only; leave --steps out`,
     )
   }
   let blocks: BlockId[] = []

@@ -2,7 +2,8 @@ import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync 
 import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod'
 import { OutputError } from '../errors.ts'
-import { planKey } from '../model/plan.ts'
+import { biasDigest } from '../model/outputBias.ts'
+import { planKey, withBiasDigest } from '../model/plan.ts'
 import type { BlockId, PruningPlan } from '../types.ts'
 
 /**
@@ -25,6 +26,8 @@ const entrySchema = z.object({
   measure: z.string(),
   blocks: z.array(z.string()),
   units: z.record(z.string(), z.array(z.number())).optional(),
+  /** Of the biases that the plan adds. */
+  biases: z.string().optional(),
   losses: z.array(lossSchema),
 })
 
@@ -53,8 +56,9 @@ export function openJournal(path: string, inputs: unknown): Journal {
     for (const [i, line] of lines.entries()) {
       const entry = entrySchema.safeParse(parseLine(path, i + 2, line))
       if (!entry.success) throw damaged(path, i + 2)
-      const { measure, blocks, units, losses } = entry.data
-      known.set(keyOf(measure, { blocks: blocks as BlockId[], units: units ?? {} }), Float64Array.from(losses, Number))
+      const { measure, blocks, units = {}, biases, losses } = entry.data
+      const key = withBiasDigest(keyOf(measure, { blocks: blocks as BlockId[], units }), biases)
+      known.set(key, Float64Array.from(losses, Number))
     }
   } catch (error) {
     closeSync(file)
@@ -65,8 +69,9 @@ export function openJournal(path: string, inputs: unknown): Journal {
     recall: (measure, plan) => known.get(keyOf(measure, plan)),
     append(measure, plan, losses) {
       const units = Object.keys(plan.units).length > 0 ? { units: plan.units } : {}
+      const biases = biasDigest(plan)
       const written = Array.from(losses, (loss) => (Number.isFinite(loss) ? loss : String(loss)))
-      appendLine(file, { measure, blocks: plan.blocks, ...units, losses: written })
+      appendLine(file, { measure, blocks: plan.blocks, ...units, ...(biases && { biases }), losses: written })
       known.set(keyOf(measure, plan), losses)
     },
     close: () => closeSync(file),

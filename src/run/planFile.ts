@@ -189,6 +189,7 @@ const planFileSchema: z.ZodType<PlanFile> = inputsSchema.extend({
     blocks: z.array(blockId),
     units: z.record(z.string(), z.array(z.number().int().nonnegative())),
     outputNorms: z.enum(['keep', 'drop']).optional(),
+    outputBiases: z.record(z.string(), z.base64()).optional(),
   }),
 })
 

@@ -107,6 +107,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
         blocks: [...plan.blocks],
         units: plan.units as PlanFile['plan']['units'],
         ...(plan.outputNorms && { outputNorms: plan.outputNorms }),
+        ...(plan.outputBiases && { outputBiases: plan.outputBiases }),
       },
     })
     let plan = emptyPlan

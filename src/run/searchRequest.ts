@@ -1,6 +1,6 @@
 import { PlanError } from '../errors.ts'
 import { layoutOf } from '../export/layout.ts'
-import { nearestName } from '../methods/nearestName.ts'
+import { suggestionFor } from '../methods/nearestName.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { adjacentBlocks } from '../search/candidates.ts'
@@ -121,9 +121,7 @@ export function checkRowCount({ checkRows, layout }: ResolvedSearch, rows: numbe
 function nameOf<Name extends string>(option: string, given: string, names: readonly Name[]): Name {
   const found = names.find((name) => name === given)
   if (found !== undefined) return found
-  const near = nearestName(given, names)
-  const advice = near === undefined ? '' : `; did you mean ${near}?`
-  throw new PlanError(`${option} ${given}: expected one of ${names.join(', ')}${advice}`)
+  throw new PlanError(`${option} ${given}: expected one of ${names.join(', ')}${suggestionFor(given, names)}`)
 }
 
 function flag(option: string): string {

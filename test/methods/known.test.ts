@@ -41,6 +41,8 @@ describe('the list of methods', () => {
     expect(() => optionsOf(finercut, { freeze: 2 })).toThrow('--freeze 2: expected a number from 0 to 1')
     expect(() => optionsOf(methodOf('shortened-llama'), { plus: 'no' })).toThrow('expected true or false')
     expect(() => optionsOf(finercut, { constructor: 1 })).toThrow(/is not an option/)
+    expect(() => optionsOf(finercut, { 'top-k': 5, distance: 'euclidean' })).toThrow(/--distance euclidean needs all/)
+    expect(optionsOf(finercut, { 'top-k': 5 })).toMatchObject({ 'top-k': 5 })
   })
 
   it('knows what each may remove', () => {

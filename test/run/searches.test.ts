@@ -38,9 +38,30 @@ describe.each([
   }, 120_000)
 })
 
-describe('options of a search that contradict each other', () => {
+describe('names that are none', () => {
   it.each([
-    [['--search', 'fasd'], /--search fasd: expected one of exact, fast/],
+    [['--method', 'finercut', '--distance', 'angula'], /"angula" is not one of js, .*; did you mean angular\?/],
+    [['--kinds', 'mpl'], /"mpl" is not one of attention, crossAttention, mlp; did you mean mlp\?/],
+    [['--remove', 'al'], /Expected a whole number/],
+    [['--remove', '3', '--speedup', '2'], /'--speedup <x>' cannot be used with option '--remove <n>'/],
+  ])('%j', async (args, message) => {
+    const { code, stderr } = await run(newFolder(), args)
+    expect(code).toBe(2)
+    expect(stderr).toMatch(message)
+  })
+})
+
+describe('options that contradict each other', () => {
+  it.each([
+    [['--search', 'fsat'], /--search fsat: expected one of exact, fast.*; did you mean fast\?/],
+    [['--method', 'flap', '--layout', 'stock'], /--layout: belongs to the search of blockpruner/],
+    [['--method', 'flap', '--remove', '4'], /--remove 4: counts blocks, but flap removes channels and heads/],
+    [['--method', 'finercut', '--distance', 'angular', '--top-k', '8'], /--top-k 8: --distance angular needs all/],
+    [
+      ['--method', 'policy-gradient', '--units', 'channels', '--kv-bytes', '100'],
+      /--kv-bytes 100: policy-gradient with these options can remove at most 12 of the 24 blocks/,
+    ],
+    [['--no-plus'], /--no-plus: is not an option of blockpruner.*; it is an option of shortened-llama/],
     [['--objective', 'kk'], /--objective kk: expected one of perplexity, kl, js/],
     [['--search', 'fast', '--beam-width', '2'], /--beam-width: is an option of --search beam/],
     [['--search', 'fast', '--generations', '2'], /--generations: is an option of --search evolve/],

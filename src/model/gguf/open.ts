@@ -23,6 +23,8 @@ export interface GgufModel extends UnevenLayers {
    * for. Asking throws `UnsupportedModelError` for a tokenizer we cannot rebuild.
    */
   readonly assets: ReadonlyMap<string, () => Promise<Uint8Array>>
+  /** llama.cpp adds an output bias wherever there is one. */
+  readonly addedBiases: true
   /** The file under its own names, for an exporter that copies from it. */
   readonly file: GgufFile
   /** Hugging Face name → the tensor behind it. */
@@ -46,7 +48,15 @@ export async function openGguf(path: string): Promise<GgufModel> {
       )
     }
     const uneven = await architecture.layers?.(file)
-    return { config, weights: ggufWeights(file, origins, config), assets: assetsOf(file), file, origins, ...uneven }
+    return {
+      config,
+      weights: ggufWeights(file, origins, config),
+      assets: assetsOf(file),
+      addedBiases: true,
+      file,
+      origins,
+      ...uneven,
+    }
   } catch (error) {
     await file.close()
     throw error

@@ -43,7 +43,8 @@ export async function llamaConfig(file: GgufFile, arch: string, sizes: DecoderSi
   const theta = ropeTheta(file, arch)
   const has = (end: string) => [...file.tensors.keys()].some((name) => name.endsWith(end))
   const attentionBias = has('.attn_q.bias')
-  if (attentionBias !== has('.attn_output.bias')) {
+  // one of the output alone is what pruning added
+  if (attentionBias && !has('.attn_output.bias')) {
     throw new UnsupportedModelError(
       `${file.path}: has biases on only some of q, k, v and o, expected all or none of them; use the model's Hugging Face checkpoint`,
     )
