@@ -1,4 +1,4 @@
-import { PlanError } from '../errors.ts'
+import { PlanError, UnsupportedModelError } from '../errors.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
@@ -8,11 +8,16 @@ import { layoutOf } from './layout.ts'
 /**
  * The mergekit configuration (`merge_method: passthrough`) that builds the same model from the dense one, `baseModel` or what
  * the user called it, for a plan of whole layers. Throws `PlanError` for any other plan: mergekit moves layers, not branches
- * or widths.
+ * or widths; and `UnsupportedModelError` for a GGUF file.
  *
  * Format: arcee-ai/mergekit, README.
  */
 export function mergekitYaml(model: Model, plan: PruningPlan, baseModel: string = model.id): string {
+  if (model.path.endsWith('.gguf')) {
+    throw new UnsupportedModelError(
+      `${model.id}: is a GGUF file, expected a model that mergekit reads, a folder or a hub id; export to huggingface or gguf`,
+    )
+  }
   const pruned = applyPlan(model, plan)
   const { form, stacks } = layoutOf(pruned, emptyPlan)
   const dense = new Map(model.blocks.map(({ id, units }) => [id, units]))

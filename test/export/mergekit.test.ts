@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
-import { PlanError } from '../../src/errors.ts'
+import { PlanError, UnsupportedModelError } from '../../src/errors.ts'
 import { mergekitYaml } from '../../src/export/mergekit.ts'
 import { openModel } from '../../src/model/load.ts'
+import { emptyPlan } from '../../src/model/plan.ts'
 
 const model = await openModel('brown-llama', `${import.meta.dirname}/../../models/brown-llama`)
 
@@ -37,4 +38,10 @@ test('is refused for branches, repacked layers, widths and nothing at all', () =
     { blocks: model.blocks.map(({ id }) => id), units: {} },
   ] as const
   for (const plan of refused) expect(() => mergekitYaml(model, plan)).toThrow(PlanError)
+})
+
+test('is refused for a GGUF file, which mergekit does not read', async () => {
+  const gguf = await openModel('llama', `${import.meta.dirname}/../fixtures/gguf/llama.gguf`)
+  expect(() => mergekitYaml(gguf, emptyPlan)).toThrow(UnsupportedModelError)
+  await gguf.weights.close()
 })
