@@ -9,6 +9,7 @@ export interface ExportOptions {
   readonly format: Format[]
   readonly quantize?: NonNullable<OtherFormatOptions['quantize']>
   readonly dtypes?: ('fp32' | 'fp16' | 'q8' | 'q4')[]
+  readonly attention?: NonNullable<OtherFormatOptions['attention']>
   readonly verify: boolean
 }
 
@@ -34,6 +35,13 @@ export function withExportOptions(command: Command): Command {
       'ONNX models to write: fp32, fp16, q8, q4 (default: fp32)',
       listOf<'fp32' | 'fp16' | 'q8' | 'q4'>(['fp32', 'fp16', 'q8', 'q4']),
     )
+    .addOption(
+      new Option(
+        '--attention <form>',
+        'of ONNX decoders: one fused operator where there is one, for prompts padded on the right, or standard operators, for ' +
+          'prompts padded on either side (default: fused)',
+      ).choices(['fused', 'plain']),
+    )
     .option('--no-verify', 'do not open exports in other software, where a large model takes long')
 }
 
@@ -49,6 +57,10 @@ export function linesOf(others: ExportedFormats['others']): string[] {
 /** Who agrees with the plan, or that nobody was asked. */
 export function agreementOf(consumers: ExportedFormats['others'][number]['consumers']): string {
   if (consumers.length === 0) return 'opened in no other software'
-  const agreeing = consumers.filter(({ status }) => status === 'agrees').map(({ consumer }) => consumer)
-  return `agreed with by ${agreeing.join(', ') || 'nobody: no software for it is installed'}`
+  const agreeing = consumers.filter(({ status }) => status === 'agrees')
+  const names = [...new Set(agreeing.map(({ consumer }) => consumer))].map((name) => {
+    const precisions = agreeing.filter(({ consumer }) => consumer === name).map(({ precision }) => precision)
+    return precisions.length === 1 ? name : `${name} (${precisions.join(', ')})`
+  })
+  return `agreed with by ${names.join(', ') || 'nobody: no software for it is installed'}`
 }

@@ -31,7 +31,7 @@ import { type Cut, weightsOf } from './weights.ts'
 export interface ForwardOptions {
   /** Threads inside one operation; undefined: the physical cores. */
   readonly threads?: number | undefined
-  readonly kernel?: Exclude<AttentionKernel, 'cached'> | undefined
+  readonly kernel?: Exclude<AttentionKernel, 'cached' | 'cachedPrimitives'> | undefined
 }
 
 /** Bytes of logits alive at once; the head is the widest operation by far. */

@@ -11,11 +11,13 @@ import type { PruningPlan, StopSignal } from '../types.ts'
 import { cacheLayers, onnxConfig } from './onnxConfig.ts'
 import { layOutData, writeData } from './onnxExternalData.ts'
 import { composeOnnx } from './onnxGraph.ts'
-import type { OnnxDtype } from './onnxProducts.ts'
+import type { OnnxAttention, OnnxDtype } from './onnxProducts.ts'
 
 export interface OnnxExportOptions {
   /** One model each; default `['fp32']`. */
   readonly dtypes?: readonly OnnxDtype[] | undefined
+  /** Of decoders; default `fused`. With `plain`, batches of prompts of unequal length may be padded on the left. */
+  readonly attention?: OnnxAttention | undefined
   /** Replace a folder that has files in it; without it such a folder is refused. */
   readonly replace?: boolean | undefined
   readonly signal?: StopSignal | undefined
@@ -54,11 +56,11 @@ export async function exportOnnx(
   directory: string,
   options: OnnxExportOptions = {},
 ): Promise<OnnxExport> {
-  const { dtypes = ['fp32'], signal, onProgress } = options
+  const { dtypes = ['fp32'], attention = 'fused', signal, onProgress } = options
   if (dtypes.length === 0) throw new PlanError('export: no dtype is asked for, expected one of fp32, fp16, q8, q4')
   const pruned = applyPlan(model, plan)
   const models = [...new Set(dtypes)].flatMap((dtype) =>
-    composeOnnx(pruned, dtype).map((graph) => {
+    composeOnnx(pruned, dtype, attention).map((graph) => {
       const name = `${graph.file}${suffixes[dtype]}.onnx`
       return { dtype, name, graph, data: layOutData(name, graph.constants) }
     }),

@@ -3,7 +3,7 @@ import type { Head, Program, Stage } from '../graph/program.ts'
 import { programOf } from '../graph/program.ts'
 import type { Model } from '../model/model.ts'
 import { cachedAttentions, KeyValueCaches } from './onnxCaches.ts'
-import type { OnnxDtype } from './onnxProducts.ts'
+import type { OnnxAttention, OnnxDtype } from './onnxProducts.ts'
 import { headStage, Sheet } from './onnxSheet.ts'
 import { type Side, Surroundings } from './onnxSurroundings.ts'
 import { type OnnxGraph, OnnxWriter } from './onnxWriter.ts'
@@ -26,8 +26,8 @@ export interface ComposedOnnx extends OnnxGraph {
  *
  * Inputs that nothing needs are left out. `num_logits_to_keep` () of decoders says L: the last so many positions, 0 for all.
  * One decoder serves with and without a cache: `use_cache_branch` is not asked for, and transformers.js does not give it then.
- * Decoders with GroupQueryAttention take rows that are padded on the right, if at all; those from plain operators on either
- * side.
+ * Decoders with GroupQueryAttention take rows that are padded on the right, if at all; those from standard operators, which
+ * `plain` asks for and ALiBi and odd heads always have, on either side.
  *
  * - fp16: products with weights, GroupQueryAttention and caches in half precision; the residual stream, norms, other attention
  *   and logits in float32.
@@ -38,13 +38,13 @@ export interface ComposedOnnx extends OnnxGraph {
  *
  * Throws `UnsupportedModelError` for a head that has no such form.
  */
-export function composeOnnx(model: Model, dtype: OnnxDtype): ComposedOnnx[] {
+export function composeOnnx(model: Model, dtype: OnnxDtype, attention: OnnxAttention = 'fused'): ComposedOnnx[] {
   if ('answerProj' in model.outer) {
     throw new UnsupportedModelError(
       `${model.id}: answers questions by spans (qa_outputs), which the ONNX export does not write, expected a masked-LM head, a classifier or no head; export to huggingface`,
     )
   }
-  const program = programOf(model, 'cached')
+  const program = programOf(model, attention === 'fused' ? 'cached' : 'cachedPrimitives')
   const composers = { decoder: composeDecoder, encoder: composeEncoder, encoderDecoder: composeEncoderDecoder }
   return composers[model.architecture.family](model, program, dtype)
 }

@@ -5,6 +5,12 @@ import type { OnnxWriter, Precision } from './onnxWriter.ts'
 /** How matrices are stored and multiplied; the names are those of transformers.js. */
 export type OnnxDtype = 'fp32' | 'fp16' | 'q8' | 'q4'
 
+/**
+ * How decoders attend: by GroupQueryAttention where it computes what the family does, for rows that are padded on the right if at
+ * all; or by standard operators, for rows padded on either side.
+ */
+export type OnnxAttention = 'fused' | 'plain'
+
 export interface Linear {
   /** (…,I) */
   readonly x: string

@@ -8,9 +8,13 @@ import { softcap } from './softcap.ts'
 /**
  * How attention is computed: one fused kernel for scoring, or primitives, which have backward rules; `unpadded` is the fused kernel
  * where no row is padded, which lets onnxruntime look both ways without all scores in memory. `cached`, for exports, is the fused
- * kernel of decoders, whose cache its operator has inside, and primitives behind a cache for everything else.
+ * kernel of decoders, whose cache its operator has inside, and primitives behind a cache for everything else; `cachedPrimitives`
+ * is primitives behind a cache for all.
  */
-export type AttentionKernel = 'fused' | 'unpadded' | 'primitives' | 'cached'
+export type AttentionKernel = 'fused' | 'unpadded' | 'primitives' | 'cached' | 'cachedPrimitives'
+
+/** Whether the graph continues what earlier calls left in a cache. */
+export const isCached = (kernel: AttentionKernel): boolean => kernel === 'cached' || kernel === 'cachedPrimitives'
 
 /**
  * y = x + o(softmax(cap(q kᵀ · scale) + bias + mask) v), with q, k, v = rotate(W norm(x)): x (B,T,D) → y (B,T,D).
@@ -38,9 +42,9 @@ export function attentionGraph(
   const k = normHeads(g, form, into('k', 'KV'), 'kNorm', kvHeads) // (B,T,K·E)
   const v = into('v', 'KV') // (B,T,K·E)
   const attended =
-    kernel !== 'primitives' && isFusable(form)
+    kernel !== 'primitives' && kernel !== 'cachedPrimitives' && isFusable(form)
       ? fused(g, form, kvHeads, q, k, v)
-      : fromPrimitives(g, form, kvHeads, q, k, v, kernel === 'cached') // (B,T,K·G·E)
+      : fromPrimitives(g, form, kvHeads, q, k, v, isCached(kernel)) // (B,T,K·G·E)
   if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
   const bias = biases.o ? 'oBias' : undefined
   const y = project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q', inputFirst })

@@ -1,5 +1,5 @@
 import type { MultiHeadForm } from '../model/forms.ts'
-import type { AttentionKernel } from './attention.ts'
+import { type AttentionKernel, isCached } from './attention.ts'
 import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'
 import { project } from './linear.ts'
 import { norm } from './norm.ts'
@@ -25,7 +25,7 @@ export function multiHeadAttentionGraph(
   const attended =
     kernel === 'fused' || kernel === 'unpadded'
       ? fused(g, form, heads, q, k, v, kernel === 'fused')
-      : fromPrimitives(g, form, heads, q, k, v, kernel === 'cached') // (B,T,H·E)
+      : fromPrimitives(g, form, heads, q, k, v, isCached(kernel)) // (B,T,H·E)
   if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
   const bias = form.biases || form.outputBias ? 'oBias' : undefined
   const y = g.apply('add', [x, project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q' })], {})

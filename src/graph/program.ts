@@ -3,7 +3,7 @@ import type { AttentionForm, HeadForm, MlpForm, MultiHeadForm } from '../model/f
 import type { Model } from '../model/model.ts'
 import { outputRoles } from '../model/outputBias.ts'
 import type { Block, StackName, WeightTable } from '../types.ts'
-import { type AttentionKernel, attentionGraph } from './attention.ts'
+import { type AttentionKernel, attentionGraph, isCached } from './attention.ts'
 import { embeddingGraph } from './embedding.ts'
 import type { BranchPart, Graph } from './graph.ts'
 import {
@@ -120,7 +120,7 @@ function stackStages(
   const biasName = `${stack}.positionBias`
   const embedding = architecture.embedding(config, stack)
   // scoring has rows of one text; those who load an export may have pairs
-  const types = kernel === 'cached' && (model.sizes['A'] ?? 1) > 1 ? 'given' : 'first'
+  const types = isCached(kernel) && (model.sizes['A'] ?? 1) > 1 ? 'given' : 'first'
   const stages = [outerStage('embedding', ['embedding', embedding], () => embeddingGraph(embedding, types))]
   const bias = table.positionBias?.(config)
   if (bias !== undefined) {

@@ -32,6 +32,7 @@ export interface ApplyRequest {
   readonly formats?: readonly Format[] | undefined
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
+  readonly attention?: OtherFormatOptions['attention']
   /** Open the exports in the software that is installed; default true. */
   readonly verify?: boolean | undefined
   /** Called with a line for each consumer. */

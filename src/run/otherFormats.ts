@@ -19,6 +19,8 @@ export interface OtherFormatOptions {
   readonly quantize?: GgufExportType | undefined
   /** One ONNX model each; default fp32. */
   readonly dtypes?: OnnxExportOptions['dtypes']
+  /** How ONNX decoders attend; default fused. */
+  readonly attention?: OnnxExportOptions['attention']
   /** Replace a folder that has files in it; without it such a folder is refused. */
   readonly replace?: boolean | undefined
   readonly signal?: StopSignal | undefined

@@ -87,6 +87,7 @@ export interface PruneModelRequest {
   readonly formats?: readonly Format[] | undefined
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
+  readonly attention?: OtherFormatOptions['attention']
   /** Open the exports in the software that is installed; default true. */
   readonly verify?: boolean | undefined
   readonly signal?: StopSignal | undefined

@@ -80,12 +80,12 @@ describe.each([...families, ...variants])('%s', (path) => {
     await model?.weights.close()
   })
 
-  it('computes every plan, in one call and step by step', async () => {
+  it.each(['fused', 'plain'] as const)('computes every plan, in one call and step by step: %s', async (attention) => {
     // longer than the windows of the variants
     const tokens = 24
     const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 37 + 5) % model.sizes['V']!)
     for (const [name, plan] of plansOf(model)) {
-      const [session] = await exportedSessions(model, plan, join(folder, 'model'))
+      const [session] = await exportedSessions(model, plan, join(folder, 'model'), 'fp32', attention)
       const ours = await engine.logits({ ids, rows: 1, rowLength: tokens }, plan)
       for (const sizes of [[tokens], [9, 1, 1, 13]]) {
         const difference = largestDifference(ours, await chunked(session!, ids, sizes))
@@ -93,6 +93,12 @@ describe.each([...families, ...variants])('%s', (path) => {
       }
       await session!.release()
     }
+  })
+
+  it('has no fused operator where standard ones are asked for', () => {
+    const types = composeOnnx(model, 'fp32', 'plain')[0]!.nodes.map(({ type }) => type)
+    expect(types).not.toContain('GroupQueryAttention')
+    expect(types).toContain('Softmax')
   })
 })
 
@@ -145,48 +151,47 @@ describe('attention from plain operators', () => {
     }
   })
 
-  it.each(['tiny-random/bloom', 'tiny-variants/falcon-alibi', 'tiny-random/gpt_neox', 'tiny-variants/gpt2-odd-heads'])(
-    'sees no padding, on whichever side it is, also with a cache: %s',
-    async (path) => {
-      const model = await openTiny(path)
-      const engine = openForward(model, { threads: 1 })
-      const V = model.sizes['V']!
-      const [session] = await exportedSessions(model, emptyPlan, join(folder, 'padded'))
-      expect(composeOnnx(model, 'fp32')[0]!.nodes.map(({ type }) => type)).not.toContain('GroupQueryAttention')
-      try {
-        const long = Int32Array.from({ length: 8 }, (_, i) => (i * 29 + 3) % V)
-        const short = long.subarray(0, 5)
-        const [all, some] = [
-          await engine.logits({ ids: long, rows: 1, rowLength: 8 }, emptyPlan),
-          await engine.logits({ ids: short, rows: 1, rowLength: 5 }, emptyPlan),
-        ]
-        // two rows: one whole, one that begins with padding; then a ninth token for both
-        const left = Int32Array.of(...long, 1, 1, 1, ...short)
-        const mask = [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1]
-        const first = await call(session!, {
-          input_ids: int64(left, [2, 8]),
-          attention_mask: int64(mask, [2, 8]),
+  it.each([
+    ...['tiny-random/bloom', 'tiny-variants/falcon-alibi', 'tiny-random/gpt_neox', 'tiny-random/gpt2'],
+    ...['tiny-random/llama', 'tiny-random/opt', 'tiny-variants/gemma2-window'],
+  ])('sees no padding, on whichever side it is, also with a cache: %s', async (path) => {
+    const model = await openTiny(path)
+    const engine = openForward(model, { threads: 1 })
+    const V = model.sizes['V']!
+    const [session] = await exportedSessions(model, emptyPlan, join(folder, 'padded'), 'fp32', 'plain')
+    try {
+      const long = Int32Array.from({ length: 8 }, (_, i) => (i * 29 + 3) % V)
+      const short = long.subarray(0, 5)
+      const [all, some] = [
+        await engine.logits({ ids: long, rows: 1, rowLength: 8 }, emptyPlan),
+        await engine.logits({ ids: short, rows: 1, rowLength: 5 }, emptyPlan),
+      ]
+      // two rows: one whole, one that begins with padding; then a ninth token for both
+      const left = Int32Array.of(...long, 1, 1, 1, ...short)
+      const mask = [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1]
+      const first = await call(session!, {
+        input_ids: int64(left, [2, 8]),
+        attention_mask: int64(mask, [2, 8]),
+        num_logits_to_keep: int64([0], []),
+      })
+      const logits = dataOf(first.outputs['logits'])
+      expect(largestDifference(all, logits.slice(0, 8 * V))).toBeLessThan(tolerance)
+      expect(largestDifference(some, logits.slice(11 * V))).toBeLessThan(tolerance)
+      const second = await call(
+        session!,
+        {
+          input_ids: int64([7, 7], [2, 1]),
+          attention_mask: int64([...mask.slice(0, 8), 1, ...mask.slice(8), 1], [2, 9]),
           num_logits_to_keep: int64([0], []),
-        })
-        const logits = dataOf(first.outputs['logits'])
-        expect(largestDifference(all, logits.slice(0, 8 * V))).toBeLessThan(tolerance)
-        expect(largestDifference(some, logits.slice(11 * V))).toBeLessThan(tolerance)
-        const second = await call(
-          session!,
-          {
-            input_ids: int64([7, 7], [2, 1]),
-            attention_mask: int64([...mask.slice(0, 8), 1, ...mask.slice(8), 1], [2, 9]),
-            num_logits_to_keep: int64([0], []),
-          },
-          first.caches,
-        )
-        const next = await engine.logits({ ids: Int32Array.of(...short, 7), rows: 1, rowLength: 6 }, emptyPlan)
-        expect(largestDifference(next.slice(5 * V), dataOf(second.outputs['logits']).slice(V))).toBeLessThan(tolerance)
-      } finally {
-        await session!.release()
-        await engine.close()
-        await model.weights.close()
-      }
-    },
-  )
+        },
+        first.caches,
+      )
+      const next = await engine.logits({ ids: Int32Array.of(...short, 7), rows: 1, rowLength: 6 }, emptyPlan)
+      expect(largestDifference(next.slice(5 * V), dataOf(second.outputs['logits']).slice(V))).toBeLessThan(tolerance)
+    } finally {
+      await session!.release()
+      await engine.close()
+      await model.weights.close()
+    }
+  })
 })

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { exportOnnx } from '../../src/export/onnx.ts'
-import type { OnnxDtype } from '../../src/export/onnxProducts.ts'
+import type { OnnxAttention, OnnxDtype } from '../../src/export/onnxProducts.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import type { PruningPlan } from '../../src/types.ts'
@@ -22,8 +22,9 @@ export async function exportedSessions(
   plan: PruningPlan,
   folder: string,
   dtype: OnnxDtype = 'fp32',
+  attention?: OnnxAttention,
 ): Promise<ort.InferenceSession[]> {
-  const { files } = await exportOnnx(model, plan, folder, { dtypes: [dtype], replace: true })
+  const { files } = await exportOnnx(model, plan, folder, { dtypes: [dtype], attention, replace: true })
   return Promise.all(
     files.map(({ name }) =>
       ort.InferenceSession.create(join(folder, 'onnx', name), { logSeverityLevel: 3, intraOpNumThreads: 1 }),
