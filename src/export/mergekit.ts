@@ -1,6 +1,7 @@
 import { PlanError, UnsupportedModelError } from '../errors.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
+import { outputBiasesOf } from '../model/outputBias.ts'
 import { emptyPlan } from '../model/plan.ts'
 import type { PruningPlan } from '../types.ts'
 import { layoutOf } from './layout.ts'
@@ -21,9 +22,10 @@ export function mergekitYaml(model: Model, plan: PruningPlan, baseModel: string 
   const pruned = applyPlan(model, plan)
   const { form, stacks } = layoutOf(pruned, emptyPlan)
   const dense = new Map(model.blocks.map(({ id, units }) => [id, units]))
-  const narrowed = pruned.blocks.find(({ id, units }) => units !== dense.get(id))
+  const changed = new Set(outputBiasesOf(plan).map(([id]) => id))
+  const narrowed = pruned.blocks.find(({ id, units }) => units !== dense.get(id) || changed.has(id))
   if (model.architecture.family !== 'decoder' || form !== 'whole' || narrowed !== undefined) {
-    const found = narrowed === undefined ? `blocks that are ${form}` : `${narrowed.id} with fewer units`
+    const found = narrowed === undefined ? `blocks that are ${form}` : `${narrowed.id} changed inside`
     throw new PlanError(
       `plan: leaves ${found}, expected whole layers of a decoder for mergekit; export to huggingface, gguf or onnx`,
     )

@@ -5,6 +5,7 @@ import { publishFolder } from '../format/atomicFolder.ts'
 import { writeSafetensors } from '../format/safetensors/write.ts'
 import { objectOf } from '../model/configValue.ts'
 import type { Model } from '../model/model.ts'
+import { outputBiasesOf } from '../model/outputBias.ts'
 import type { ModelConfig, PruningPlan, StopSignal } from '../types.ts'
 import { describeExport } from './huggingface.ts'
 
@@ -24,8 +25,8 @@ export interface NemotronExportOptions {
  * (`verifyExport` asks them); for the other two the form was read in their sources.
  *
  * It has Llama's mathematics without biases. Throws `UnsupportedModelError` for another family, and `PlanError` for a plan the
- * form cannot say or that vLLM and SGLang break on: fewer heads (their number is one for all layers), and a first layer
- * without attention, whose mlp they would add to a residual that is not there yet.
+ * form cannot say or that vLLM and SGLang break on: fewer heads (their number is one for all layers), biases of outputs, and a
+ * first layer without attention, whose mlp they would add to a residual that is not there yet.
  *
  * Sources: vllm-project/vllm, vllm/model_executor/models/nemotron_nas.py; NVIDIA/TensorRT-LLM,
  * tensorrt_llm/_torch/models/modeling_nemotron_nas.py; sgl-project/sglang, python/sglang/srt/models/nemotron_nas.py;
@@ -64,6 +65,12 @@ export function describeNemotron(model: Model, plan: PruningPlan) {
   if ((type !== 'llama' && type !== 'mistral') || hasBias || isWindowed) {
     throw new UnsupportedModelError(
       `${model.id}: is of model_type "${type}"${hasBias ? ' with biases' : isWindowed ? ' with a sliding window' : ''}, expected llama without biases for Nemotron-NAS; export to huggingface`,
+    )
+  }
+  const [biased] = outputBiasesOf(plan)
+  if (biased !== undefined) {
+    throw new PlanError(
+      `plan: adds a bias to ${biased[0]}, expected none, as vLLM leaves out what Nemotron-NAS does not have; prune without the compensation, or export to gguf`,
     )
   }
   const { tensors, layout, pruned, config: written } = describeExport(model, plan)

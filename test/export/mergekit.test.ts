@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { PlanError, UnsupportedModelError } from '../../src/errors.ts'
 import { mergekitYaml } from '../../src/export/mergekit.ts'
 import { openModel } from '../../src/model/load.ts'
+import { encodeBias } from '../../src/model/outputBias.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 
 const model = await openModel('brown-llama', `${import.meta.dirname}/../../models/brown-llama`)
@@ -35,6 +36,7 @@ test('is refused for branches, repacked layers, widths and nothing at all', () =
     { blocks: ['decoder.4.mlp'], units: {} },
     { blocks: ['decoder.4.mlp', 'decoder.5.attention'], units: {} },
     { blocks: [], units: { 'decoder.4.mlp': [1] } },
+    { blocks: [], units: {}, outputBiases: { 'decoder.4.mlp': encodeBias(new Float32Array(128).fill(1)) } },
     { blocks: model.blocks.map(({ id }) => id), units: {} },
   ] as const
   for (const plan of refused) expect(() => mergekitYaml(model, plan)).toThrow(PlanError)

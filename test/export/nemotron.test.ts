@@ -6,6 +6,7 @@ import { PlanError, UnsupportedModelError } from '../../src/errors.ts'
 import { describeNemotron, exportNemotron } from '../../src/export/nemotron.ts'
 import { openSafetensors } from '../../src/format/safetensors/read.ts'
 import { openModel } from '../../src/model/load.ts'
+import { encodeBias } from '../../src/model/outputBias.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -72,8 +73,10 @@ test('spells positions and types as transformers 4 does, which SGLang and mlx-lm
   expect(of({ rope_parameters: undefined, rope_theta: 7 })).toMatchObject({ rope_theta: 7 })
 })
 
-test('is refused for fewer heads, a first layer without attention and other families', async () => {
+test('is refused for biases of outputs, fewer heads, a first layer without attention and other families', async () => {
   expect(() => describeNemotron(model, { blocks: [], units: { 'decoder.2.attention': [0] } })).toThrow(PlanError)
+  const outputBiases = { 'decoder.2.mlp': encodeBias(new Float32Array(128).fill(1)) }
+  expect(() => describeNemotron(model, { ...emptyPlan, outputBiases })).toThrow(/adds a bias to decoder\.2\.mlp/)
   expect(() => describeNemotron(model, { blocks: ['decoder.0.attention'], units: {} })).toThrow(PlanError)
   const qwen = await openModel('qwen2', join(root, 'test/fixtures/tiny-random/qwen2'))
   expect(() => describeNemotron(qwen, emptyPlan)).toThrow(UnsupportedModelError)
