@@ -73,6 +73,7 @@ export async function exportHuggingFace(
 ): Promise<HuggingFaceExport> {
   const { form, layout, config, remote, tensors, pruned } = describeExport(model, plan)
   const units = new Map(pruned.blocks.map((block) => [block.id, block.units]))
+  const parameters = elementsOf(tensors)
   const card = modelCard({
     modelId: model.id,
     task: tasksOf(model)[0]!,
@@ -82,7 +83,7 @@ export async function exportHuggingFace(
     measured: options.measured,
     form,
     layers: { dense: layersOf(model), pruned: Object.values(layout.stacks).flat().length },
-    parameters: { dense: model.parameters, pruned: pruned.parameters },
+    parameters: { dense: model.parameters, pruned: parameters },
     removed: model.blocks.filter((block) => !units.has(block.id)),
     narrowed: model.blocks
       .map((block) => ({ block, removedUnits: block.units - (units.get(block.id) ?? block.units) }))
@@ -104,7 +105,11 @@ export async function exportHuggingFace(
     },
     { replace: options.replace ?? false, signal: options.signal },
   )
-  return { form, layout, parameters: pruned.parameters }
+  return { form, layout, parameters }
+}
+
+function elementsOf(tensors: readonly TensorSource[]): number {
+  return tensors.reduce((total, { shape }) => total + shape.reduce((size, length) => size * length, 1), 0)
 }
 
 /** Everything of an export but the writing; reads no weights. Throws as `exportHuggingFace` does. */
@@ -112,19 +117,22 @@ export function describeExport(model: Model, plan: PruningPlan) {
   const pruned = applyPlan(model, plan)
   const layout = layoutOf(pruned, emptyPlan)
   const widths = uniformWidths(pruned, widthsOf(pruned, emptyPlan))
-  const tensors = tensorsOf(pruned, layout)
+  const tensors = tensorsOf(pruned, layout, stockConfig(model, layout, { K: undefined, F: undefined }))
+  const classes = classesOf(model.architecture, model.config)
   const isStock =
     layout.form !== 'custom' &&
+    classes.isForeign !== true &&
     widths.isUniform &&
     !pruned.blocks.some((block) => hasAddedBias(pruned, block)) &&
     stockHeadsLoad(model, widths) &&
-    hasStockConfig(model, layout, widths)
+    hasStockConfig(model, layout, widths) &&
+    (classes.takesDepths?.(stockConfig(model, layout, widths)) ?? true)
   if (isStock) {
     const config = withStoredType(stockConfig(model, layout, widths), tensors)
     return { form: layout.form, layout, config, tensors, pruned, remote: undefined }
   }
   const { architecture } = model
-  const { parameterNames = {} } = classesOf(architecture, model.config)
+  const { parameterNames = {} } = classes
   const stock = withStoredType(stockConfig(model, layout, { K: undefined, F: undefined }), tensors)
   return {
     form: 'custom' as ExportForm,
@@ -137,10 +145,9 @@ export function describeExport(model: Model, plan: PruningPlan) {
   }
 }
 
-/** transformers' own config class may refuse a number of heads, see `TransformersClasses`. */
+/** transformers' own classes may refuse a number of heads that config.json can say, see `TransformersClasses`. */
 function stockHeadsLoad({ architecture, config, sizes }: Model, { K }: UniformWidths): boolean {
-  if (K === undefined || !classesOf(architecture, config).headsDivideHidden) return true
-  return sizes['D']! % (K * sizes['G']!) === 0
+  return K === undefined || (classesOf(architecture, config).takesHeads?.(config, K * sizes['G']!) ?? true)
 }
 
 /** What each new layer has, and the units of its blocks where they are not those of the config. */
@@ -183,7 +190,7 @@ function blockAt(model: Model, stack: StackName, kind: BlockKind, layer: number)
 }
 
 /** Every tensor once, under the names the architecture's table gives it, whatever the spelling of the checkpoint. */
-function tensorsOf(pruned: Model, layout: Layout): TensorSource[] {
+function tensorsOf(pruned: Model, layout: Layout, cut: ModelConfig): TensorSource[] {
   const { architecture, config, weights } = pruned
   const sources = new Map<string, TensorSource>()
   const add = (table: WeightTable, names: WeightTable | undefined, layer: number) => {
@@ -194,7 +201,9 @@ function tensorsOf(pruned: Model, layout: Layout): TensorSource[] {
     }
   }
   const has = (name: string) => [name, ...(architecture.spellings?.(name) ?? [])].some((s) => weights.tensors.has(s))
-  add(pruned.outer, architecture.outer(config, has), 0)
+  // a stack without layers has no use for what they shared
+  const names = architecture.outer(cut, has)
+  add(Object.fromEntries(Object.entries(pruned.outer).filter(([role]) => role in names)), names, 0)
   for (const [stack, layers] of Object.entries(layout.stacks) as [StackName, readonly NewLayer[]][]) {
     for (const [newLayer, members] of layers.entries()) {
       for (const [kind, layer] of Object.entries(members) as [BlockKind, number][]) {

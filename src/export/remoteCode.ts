@@ -12,8 +12,9 @@ import type { ModelConfig } from '../types.ts'
 export function remoteCode(architecture: Architecture, config: ModelConfig): string {
   const classes = classesOf(architecture, config)
   const { module, attention } = classes
+  const head = classes.head?.(config)
   const models = autoClassesOf(classes).map((auto) => [remoteClassName(auto), `${classes.models[auto]}`] as const)
-  const stock = [...(attention === undefined ? [] : [attention.extends]), ...models.map(([, name]) => name)]
+  const stock = [...(attention?.imports ?? []), ...(head?.imports ?? []), ...models.map(([, name]) => name)]
   const headCounts = classes.headCounts ?? []
   const ownConfig = headCounts.some((name) => name.startsWith(inConfig))
   const headInputs = classes.headInputs?.(config) ?? []
@@ -37,9 +38,9 @@ from transformers.models.${module}.modeling_${module} import ${importList(stock)
 # consists of heads or channels the dimension that counts them.
 STACKS = ${python(stacksOf(architecture, config))}`,
     `class BlockPrunerConfig(${classes.config}):
-    model_type = "blockpruner"`,
+    model_type = "blockpruner"${classes.configCode === undefined ? '' : `\n\n${classes.configCode}`}`,
     nothingClass,
-    ...(attention === undefined ? [] : [attention.code]),
+    ...[attention, head].flatMap((part) => (part === undefined ? [] : [part.code(config)])),
     ...(ownConfig ? [ownConfigClass] : []),
     removeFunction(attention !== undefined),
     cutFunction,
@@ -52,7 +53,7 @@ STACKS = ${python(stacksOf(architecture, config))}`,
 
     def __init__(self, config, **kwargs):
         super().__init__(config, **kwargs)
-        prune(self)`,
+        prune(self)${head !== undefined && name !== 'BlockPrunerModel' ? '\n        self.lm_head.__class__ = Head' : ''}`,
     ),
   ]
   return `${parts.join('\n\n\n')}\n`
@@ -183,7 +184,7 @@ const pruneFunction = (hasOwnAttention: boolean, tellsHeads: boolean) => `def pr
                     branch.layer_idx = place${
                       hasOwnAttention
                         ? `
-                    branch.__class__, branch.heads = Attention, units`
+                    Attention.adopt(branch, units)`
                         : ''
                     }
                 if not units:

@@ -62,7 +62,9 @@ function cutConfig({ architecture, config }: Model, layout: Layout, widths: Widt
   for (const [stack, table] of Object.entries(architecture.stacks) as [StackName, StackTable][]) {
     const keys = layerCountKeys[architecture.family][stack] ?? []
     const layers = layout.stacks[stack] ?? []
-    for (const key of keys.filter((name) => typeof config[name] === 'number')) cut[key] = layers.length
+    const present = keys.filter((name) => typeof config[name] === 'number')
+    // T5's decoder is as deep as its encoder where the config does not say
+    for (const key of present.length > 0 ? present : keys.slice(-1)) cut[key] = layers.length
     if (stack === 'decoder') cutPerLayer(cut, layers, config, table)
   }
   narrow(cut, architecture, config, widths)
@@ -145,8 +147,7 @@ function misread(
   if (!isDeepStrictEqual(sizesOrNone(architecture, cut), expectedSizes)) return 'the widths that are left'
   for (const [stack, table] of Object.entries(architecture.stacks)) {
     const layers = layout.stacks[stack as StackName] ?? []
-    // tables do not read a config without layers
-    if (layers.length > 0 && table.layers(cut) !== layers.length) return 'the layers that are left'
+    if (table.layers(cut) !== layers.length) return 'the layers that are left'
     for (const [layer, blocks] of layers.entries()) {
       for (const { kind, form } of table.blocks) {
         const old: number | undefined = blocks[kind as BlockKind]

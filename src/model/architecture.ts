@@ -52,7 +52,7 @@ export interface StackTable {
   /** Applied to what leaves an encoder before a decoder reads it, role `finalNorm` of the stack; absent: nothing is. */
   finalNorm?(config: ModelConfig): NormForm
   /** What every self-attention of the stack adds to its scores, role `positionBias` of the stack; absent: nothing. */
-  positionBias?(config: ModelConfig): PositionBiasForm
+  positionBias?(config: ModelConfig): PositionBiasForm | undefined
 }
 
 interface BlockTableOf<Kind extends BlockKind, Form> {

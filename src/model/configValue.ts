@@ -10,6 +10,11 @@ export function countOf(config: ModelConfig, key: string, fallback?: number): nu
   return value
 }
 
+/** How many layers a stack has: as `countOf`, or 0 where a plan removed all of them. */
+export function layerCountOf(config: ModelConfig, key: string): number {
+  return config[key] === 0 ? 0 : countOf(config, key)
+}
+
 /** A finite number of config.json, `fallback` where the key is absent or null. */
 export function numberOf(config: ModelConfig, key: string, fallback?: number): number {
   const value = config[key] ?? fallback

@@ -26,13 +26,28 @@ export interface TransformersClasses {
   readonly parameterNames?: Readonly<Record<string, string>>
   /** Inputs of an attention that have numbers for each query head, (B,H,…) or (B·H,…): ALiBi's biases. */
   readonly headInputs?: (config: ModelConfig) => readonly string[]
+  /** Whether the stock classes generate with as many layers in either stack as a cut config says; absent: they do. */
+  readonly takesDepths?: (config: ModelConfig) => boolean
+  /** Python of methods of the config class. */
+  readonly configCode?: string
+  /** transformers has no class with the family's mathematics: these come nearest, and every export needs the remote code. */
+  readonly isForeign?: boolean
   /**
-   * Python of a class `Attention` in the place of the stock one, where heads that are gone leave something to do. It has its
-   * own heads in `heads`; with none left, `lose_heads(nothing)` hands it the module that computes what a removed branch adds.
+   * Python of a class `Attention` in the place of the stock one, where that does not compute what the family does or where
+   * heads that are gone leave something to do. `Attention.adopt(attention, heads)` makes a stock one its own; with no heads
+   * left, `lose_heads(nothing)` hands it the module that computes what a removed branch adds.
    */
-  readonly attention?: { readonly extends: string; readonly code: string }
-  /** The config class refuses a number of heads that does not divide the hidden size, an explicit head_dim or not. */
-  readonly headsDivideHidden?: boolean
+  readonly attention?: PythonPart
+  /** Python of a class `Head` in the place of the stock output matrix. */
+  readonly head?: (config: ModelConfig) => PythonPart | undefined
+  /** Whether the stock classes take another number of query heads in all layers beside an explicit head_dim; absent: they do. */
+  readonly takesHeads?: (config: ModelConfig, heads: number) => boolean
+}
+
+/** A class of the remote code, and what it needs of the family's module in transformers. */
+export interface PythonPart {
+  readonly imports: readonly string[]
+  readonly code: (config: ModelConfig) => string
 }
 
 /** Classes of a decoder, all with one prefix: `Llama` in `LlamaForCausalLM`. */

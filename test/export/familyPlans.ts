@@ -29,7 +29,10 @@ export function familyPlans(model: Model): Readonly<Record<string, PruningPlan>>
   }
   if (model.blocks.some(({ kind }) => kind === 'crossAttention')) {
     plans['noCrossAttention'] = remove(({ kind }) => kind === 'crossAttention')
+    plans['noEncoder'] = { ...remove(({ stack }) => stack === 'encoder'), outputNorms: 'drop' }
+    plans['noDecoder'] = { ...remove(({ stack }) => stack === 'decoder'), outputNorms: 'drop' }
   }
+  plans['nothingLeft'] = { ...remove(() => true), outputNorms: 'drop' }
   if (model.blocks.some(({ weights }) => weights['outputNorm'] !== undefined)) {
     plans['mixedWithoutNorms'] = { ...plans['mixed']!, outputNorms: 'drop' }
     plans['noAttentionWithoutNorms'] = { ...plans['noAttention']!, outputNorms: 'drop' }

@@ -23,7 +23,7 @@ const fixtures = [
 ]
 
 /** The others change nothing that a reader could get wrong; test/models tries them in transformers. */
-const tried = ['attention', 'mlp', 'mixed', 'mixedWithoutNorms', 'unevenMixed', 'uniform']
+const tried = ['attention', 'mlp', 'mixed', 'mixedWithoutNorms', 'unevenMixed', 'uniform', 'noEncoder', 'nothingLeft']
 
 let folder = ''
 const opened: Model[] = []

@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,40 +19,53 @@ import { familyPlans } from '../export/familyPlans.ts'
  */
 const python = process.env['BLOCKPRUNER_PYTHON']
 const fixtures = join(import.meta.dirname, '../fixtures')
-const folders = ['tiny-random', 'tiny-variants', 'tiny-encoders']
-const names = (await Promise.all(folders.map((folder) => modelsIn(folder)))).flat()
 
-async function modelsIn(folder: string): Promise<string[]> {
-  const entries = await readdir(join(fixtures, folder), { withFileTypes: true })
-  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => `${folder}/${name}`)
-}
-
-test.skipIf(python === undefined).for(names)(
-  'exports of %s give the numbers of the engine in transformers (needs BLOCKPRUNER_PYTHON)',
-  { timeout: 600_000 },
-  async (name) => {
-    const model = await openModel(name, join(fixtures, name))
-    const target = await mkdtemp(join(tmpdir(), 'export-family-'))
+test.skipIf(python === undefined).for(['tiny-random', 'tiny-variants', 'tiny-encoders'])(
+  'exports of each model in %s give the numbers of the engine in transformers (needs BLOCKPRUNER_PYTHON)',
+  async (folder) => {
+    const target = await mkdtemp(join(tmpdir(), 'export-families-'))
     try {
       const cases: object[] = []
-      for (const [planName, plan] of Object.entries(familyPlans(model))) {
-        cases.push({ name: `${name} ${planName}`, ...(await exportCase(model, plan, join(target, planName))) })
+      const entries = await readdir(join(fixtures, folder), { withFileTypes: true })
+      for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+        const model = await openModel(name, join(fixtures, folder, name))
+        for (const [planName, plan] of Object.entries(familyPlans(model))) {
+          // a decoder without layers has no place in a cache to count its tokens
+          if (planName === 'noDecoder' || planName === 'nothingLeft') continue
+          const directory = join(target, name, planName)
+          cases.push({ name: `${folder}/${name} ${planName}`, ...(await exportCase(model, plan, directory)) })
+        }
+        await model.weights.close()
       }
       await writeFile(join(target, 'cases.json'), JSON.stringify(cases))
-      const script = join(import.meta.dirname, 'verify_families.py')
-      const { stdout, stderr } = spawnSync(python!, [script, join(target, 'cases.json')], {
-        encoding: 'utf8',
-        env: { ...process.env, HF_HUB_OFFLINE: '1', HF_MODULES_CACHE: join(target, 'modules') },
-      })
-      process.stdout.write(stdout)
-      expect(stdout.match(/^FAIL .*/gm) ?? [], stderr.slice(-2000)).toEqual([])
-      expect(stdout, stderr.slice(-2000)).toMatch(/^(\d+) of \1 checks passed$/m)
+      const stdout = await verify(join(target, 'cases.json'), join(target, 'modules'))
+      expect(stdout.match(/^FAIL .*/gm) ?? []).toEqual([])
+      expect(stdout).toMatch(/^(\d+) of \1 checks passed$/m)
     } finally {
-      await model.weights.close()
       await rm(target, { recursive: true })
     }
   },
 )
+
+/** What the script says of the cases, a line a check; shown as it comes. */
+async function verify(cases: string, modulesCache: string): Promise<string> {
+  const child = spawn(python!, [join(import.meta.dirname, 'verify_families.py'), cases], {
+    // models this small are slower on several threads
+    env: { ...process.env, HF_HUB_OFFLINE: '1', HF_MODULES_CACHE: modulesCache, OMP_NUM_THREADS: '1' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const said = { stdout: '', stderr: '' }
+  child.stdout.on('data', (text) => {
+    said.stdout += text
+    process.stdout.write(text)
+  })
+  child.stderr.on('data', (text) => {
+    said.stderr += text
+  })
+  await once(child, 'close')
+  if (!said.stdout.includes('checks passed')) throw new Error(said.stderr.slice(-2000))
+  return said.stdout
+}
 
 /** Exports, and writes beside the export what the engine computes of the plan for tokens drawn with a fixed seed. */
 async function exportCase(model: Model, plan: PruningPlan, directory: string): Promise<object> {
@@ -61,8 +75,8 @@ async function exportCase(model: Model, plan: PruningPlan, directory: string): P
     const ids = Int32Array.from({ length: rows * rowLength }, () => 3 + random.below(model.sizes['V']! - 3))
     return { ids, rows, rowLength }
   }
-  const decoder = model.architecture.family === 'encoderDecoder' ? draw(2, 24) : undefined
-  const rows: TokenRows = { ...draw(2, 40), ...(decoder && { decoder }) }
+  const decoder = model.architecture.family === 'encoderDecoder' ? draw(2, 16) : undefined
+  const rows: TokenRows = { ...draw(2, 20), ...(decoder && { decoder }) }
   const hasHead = model.architecture.head(model.config, model.outer) !== undefined
   const engine = openForward(model, { threads: 1 })
   try {
@@ -75,6 +89,8 @@ async function exportCase(model: Model, plan: PruningPlan, directory: string): P
       form,
       task: tasksOf(model)[0],
       input: ids(rows),
+      // transformers refuses a saved Llama with an odd head size, rotary positions or not (Baichuan 13B as small as it can be)
+      reloads: model.sizes['E']! % 2 === 0,
       decoder: decoder && ids(decoder),
       expected: file,
     }

@@ -2,7 +2,7 @@ import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig, StackName, WeightTable } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture, BlockTable, HasTensor, StackTable } from '../architecture.ts'
-import { countOf, flagOf, requireValue } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, requireValue } from '../configValue.ts'
 import type { EmbeddingForm, MultiHeadForm, NormForm } from '../forms.ts'
 import { seq2SeqClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
@@ -88,7 +88,7 @@ function stack(name: StackName): StackTable {
     }),
   }
   return {
-    layers: (config) => countOf(config, `${name}_layers`),
+    layers: (config) => layerCountOf(config, `${name}_layers`),
     blocks:
       name === 'encoder'
         ? [attention('attention', 'row', layer, 'self_attn'), mlp]

@@ -3,7 +3,7 @@ import type { ModelConfig, WeightTable } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture, HasTensor } from '../architecture.ts'
 import { classifierWeights, classOutputs, extraHeads, headOfRoles } from '../classifierHead.ts'
-import { countOf, flagOf, numberOf, requireValue } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, numberOf, requireValue } from '../configValue.ts'
 import type { Activation, NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
 import { encoderClasses } from '../transformersClasses.ts'
@@ -60,7 +60,7 @@ export function bertLike(transformers: Architecture['transformers'], variant: Be
     sizes: bertSizes,
     stacks: {
       encoder: {
-        layers: (config) => countOf(config, 'num_hidden_layers'),
+        layers: (config) => layerCountOf(config, 'num_hidden_layers'),
         blocks: [
           {
             kind: 'attention',

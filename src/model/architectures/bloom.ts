@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../../types.ts'
 import { alibiSlopes } from '../alibi.ts'
 import type { Architecture } from '../architecture.ts'
-import { countOf, flagOf, numberOf, requireValue } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, numberOf, requireValue } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
 import { decoderClasses } from '../transformersClasses.ts'
@@ -19,7 +19,7 @@ export const bloom: Architecture = {
   },
   stacks: {
     decoder: {
-      layers: (config) => countOf(config, config['n_layer'] == null ? 'num_hidden_layers' : 'n_layer'),
+      layers: (config) => layerCountOf(config, config['n_layer'] == null ? 'num_hidden_layers' : 'n_layer'),
       blocks: [
         {
           kind: 'attention',

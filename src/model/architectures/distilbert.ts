@@ -2,7 +2,7 @@ import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
 import { classifierWeights, classOutputs, extraHeads, headOfRoles } from '../classifierHead.ts'
-import { countOf, flagOf } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
 import { encoderClasses } from '../transformersClasses.ts'
@@ -20,7 +20,7 @@ export const distilbert: Architecture = {
   sizes,
   stacks: {
     encoder: {
-      layers: (config) => countOf(config, 'n_layers'),
+      layers: (config) => layerCountOf(config, 'n_layers'),
       blocks: [
         {
           kind: 'attention',

@@ -3,7 +3,7 @@ import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import { alibiSlopes } from '../alibi.ts'
 import type { Architecture } from '../architecture.ts'
-import { choiceOf, countOf, flagOf, numberOf, requireValue } from '../configValue.ts'
+import { choiceOf, countOf, flagOf, layerCountOf, numberOf, requireValue } from '../configValue.ts'
 import type { NormForm, Positions } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
@@ -35,7 +35,7 @@ export const falcon: Architecture = {
   sizes: falconSizes,
   stacks: {
     decoder: {
-      layers: (config) => countOf(config, 'num_hidden_layers'),
+      layers: (config) => layerCountOf(config, 'num_hidden_layers'),
       blocks: [
         {
           kind: 'attention',

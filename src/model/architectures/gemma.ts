@@ -1,7 +1,7 @@
 import type { ModelConfig, WeightTable } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
-import { countOf, flagOf, numberOf, numberOrNull, requireValue } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, numberOf, numberOrNull, requireValue } from '../configValue.ts'
 import type { Activation, NormForm, RopeForm } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
@@ -61,7 +61,7 @@ export function gemmaLike(transformers: Architecture['transformers'], variant: G
     },
     stacks: {
       decoder: {
-        layers: (config) => countOf(config, 'num_hidden_layers'),
+        layers: (config) => layerCountOf(config, 'num_hidden_layers'),
         blocks: [
           {
             kind: 'attention',

@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
-import { countOf, flagOf, numberOf, requireValue } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, numberOf, requireValue } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
@@ -25,7 +25,7 @@ export const gpt2: Architecture = {
   },
   stacks: {
     decoder: {
-      layers: (config) => countOf(config, 'n_layer'),
+      layers: (config) => layerCountOf(config, 'n_layer'),
       blocks: [
         {
           kind: 'attention',

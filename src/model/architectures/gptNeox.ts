@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
-import { countOf, flagOf, numberOf } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, numberOf } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { decoderClasses } from '../transformersClasses.ts'
@@ -21,7 +21,7 @@ export const gptNeox: Architecture = {
   sizes: neoxSizes,
   stacks: {
     decoder: {
-      layers: (config) => countOf(config, 'num_hidden_layers'),
+      layers: (config) => layerCountOf(config, 'num_hidden_layers'),
       blocks: [
         {
           kind: 'attention',

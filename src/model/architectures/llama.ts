@@ -2,7 +2,7 @@ import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig, WeightTable } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
-import { countOf, flagOf, numberOf } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, numberOf } from '../configValue.ts'
 import type { HeadForm, NormForm, Positions } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
@@ -36,7 +36,7 @@ interface Biases {
 
 /** Llama 1 to 3, Vicuna, SmolLM and everything else that says `model_type: llama`. */
 export const llama = llamaLike(
-  { llama: decoderClasses('llama', 'Llama', { headsDivideHidden: true }) },
+  { llama: decoderClasses('llama', 'Llama', { takesHeads: headsDivideHidden }) },
   {
     biases: (config) => ({
       qkv: flagOf(config, 'attention_bias', false),
@@ -45,6 +45,11 @@ export const llama = llamaLike(
     }),
   },
 )
+
+/** transformers' config class wants them to, an explicit head_dim or not. */
+function headsDivideHidden(config: ModelConfig, heads: number): boolean {
+  return countOf(config, 'hidden_size') % heads === 0
+}
 
 const noBiases: Biases = { qkv: false, o: false, mlp: false }
 
@@ -65,7 +70,7 @@ export function llamaLike(transformers: Architecture['transformers'], variant: L
     sizes: sizesOf,
     stacks: {
       decoder: {
-        layers: (config) => countOf(config, 'num_hidden_layers'),
+        layers: (config) => layerCountOf(config, 'num_hidden_layers'),
         blocks: [
           {
             kind: 'attention',

@@ -2,7 +2,7 @@ import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
-import { countOf, flagOf, requireValue } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, requireValue } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { withoutPrefix } from '../spelling.ts'
 import { decoderClasses } from '../transformersClasses.ts'
@@ -31,7 +31,7 @@ export const opt: Architecture = {
   },
   stacks: {
     decoder: {
-      layers: (config) => countOf(config, 'num_hidden_layers'),
+      layers: (config) => layerCountOf(config, 'num_hidden_layers'),
       blocks: [
         {
           kind: 'attention',

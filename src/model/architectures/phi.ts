@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
-import { countOf, flagOf, numberOf } from '../configValue.ts'
+import { flagOf, layerCountOf, numberOf } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
@@ -16,12 +16,12 @@ import { llamaSizes } from './llama.ts'
 export const phi: Architecture = {
   modelTypes: ['phi'],
   family: 'decoder',
-  transformers: { phi: decoderClasses('phi', 'Phi') },
+  transformers: { phi: decoderClasses('phi', 'Phi', { takesHeads: (config) => !hasHeadNorms(config) }) },
   spellings: withoutPrefix('model.'),
   sizes: (config) => llamaSizes(config),
   stacks: {
     decoder: {
-      layers: (config) => countOf(config, 'num_hidden_layers'),
+      layers: (config) => layerCountOf(config, 'num_hidden_layers'),
       blocks: [
         {
           kind: 'attention',
@@ -82,6 +82,7 @@ export const phi: Architecture = {
 
 const layer = 'model.layers.{layer}'
 
+/** transformers gives these norms the size hidden size / heads, whatever head_dim says. */
 const hasHeadNorms = (config: ModelConfig): boolean => flagOf(config, 'qk_layernorm', false)
 
 const normOf = (config: ModelConfig): NormForm => ({ type: 'layer', epsilon: numberOf(config, 'layer_norm_eps', 1e-5) })

@@ -1,14 +1,18 @@
 import { UnsupportedModelError } from '../../errors.ts'
-import type { ModelConfig, WeightTable } from '../../types.ts'
+import type { ModelConfig, StackName, WeightTable } from '../../types.ts'
 import type { Architecture, BlockTable, HasTensor } from '../architecture.ts'
-import { choiceOf, countOf, flagOf, numberOf } from '../configValue.ts'
+import { choiceOf, countOf, flagOf, layerCountOf, numberOf } from '../configValue.ts'
 import type { Activation, MultiHeadForm, NormForm, PositionBiasForm } from '../forms.ts'
-import { seq2SeqClasses } from '../transformersClasses.ts'
+import { seq2SeqClasses, type TransformersClasses } from '../transformersClasses.ts'
 import { projection } from '../weightTable.ts'
 
 /** Layer 0's attention makes the position bias of all layers, so it goes on doing that when it has lost its heads. */
 const attentionCode = `class Attention(T5Attention):
     """Makes the position bias of all heads or hands it on, and takes the part of the heads that are left to itself."""
+
+    @classmethod
+    def adopt(cls, attention, heads):
+        attention.__class__, attention.heads = cls, heads
 
     def forward(self, hidden_states, mask=None, position_bias=None, past_key_values=None, **inputs):
         if position_bias is None and self.has_relative_attention_bias:
@@ -30,6 +34,24 @@ const attentionCode = `class Attention(T5Attention):
         del self.q, self.k, self.v, self.o
         self.nothing = nothing`
 
+const layersOf: Readonly<Record<StackName, (config: ModelConfig) => number>> = {
+  encoder: (config) => layerCountOf(config, 'num_layers'),
+  decoder: (config) => layerCountOf(config, config['num_decoder_layers'] == null ? 'num_layers' : 'num_decoder_layers'),
+}
+
+const classes: TransformersClasses = {
+  ...seq2SeqClasses('t5', 'T5'),
+  headCounts: ['n_heads'],
+  // transformers makes the decoder's cache for as many layers as the encoder has
+  takesDepths: (config) => layersOf.decoder(config) <= layersOf.encoder(config),
+  configCode: `    def get_text_config(self, decoder=None, encoder=None):
+        config = super().get_text_config(decoder=decoder, encoder=encoder)
+        if decoder and not encoder:
+            config.num_layers = self.num_decoder_layers  # a copy; the cache has as many places
+        return config`,
+  attention: { imports: ['T5Attention'], code: () => attentionCode },
+}
+
 /**
  * T5, its version 1.1 and Flan-T5: RMS norms without bias, scores without scale but with a position bias that layer 0 of each
  * stack stores for all, a plain or a gated mlp.
@@ -37,43 +59,37 @@ const attentionCode = `class Attention(T5Attention):
 export const t5: Architecture = {
   modelTypes: ['t5'],
   family: 'encoderDecoder',
-  transformers: {
-    t5: {
-      ...seq2SeqClasses('t5', 'T5'),
-      headCounts: ['n_heads'],
-      attention: { extends: 'T5Attention', code: attentionCode },
-    },
-  },
+  transformers: { t5: classes },
   spellings: (name) => (name === 'shared.weight' ? ['encoder.embed_tokens.weight', 'decoder.embed_tokens.weight'] : []),
   sizes,
   stacks: {
     encoder: {
-      layers: (config) => countOf(config, 'num_layers'),
+      layers: layersOf.encoder,
       blocks: [
         attention('attention', 'row', 'encoder.block.{layer}.layer.0', 'SelfAttention'),
         mlp('encoder.block.{layer}.layer.1'),
       ],
       finalNorm: normOf,
-      positionBias: (config) => positionBias(config, true),
+      positionBias: (config) => positionBias(config, 'encoder'),
     },
     decoder: {
-      layers: (config) => countOf(config, 'num_decoder_layers', countOf(config, 'num_layers')),
+      layers: layersOf.decoder,
       blocks: [
         attention('attention', 'past', 'decoder.block.{layer}.layer.0', 'SelfAttention'),
         attention('crossAttention', 'memory', 'decoder.block.{layer}.layer.1', 'EncDecAttention'),
         mlp('decoder.block.{layer}.layer.2'),
       ],
-      positionBias: (config) => positionBias(config, false),
+      positionBias: (config) => positionBias(config, 'decoder'),
     },
   },
-  outer(_, has) {
+  outer(config, has) {
     refuseClassifiers(has)
     const bias = 'block.0.layer.0.SelfAttention.relative_attention_bias.weight'
     return {
       embedTokens: ['shared.weight', 'V D'],
-      'encoder.positionBias': [`encoder.${bias}`, 'R K'],
+      ...(layersOf.encoder(config) > 0 && { 'encoder.positionBias': [`encoder.${bias}`, 'R K'] as const }),
       'encoder.finalNorm': ['encoder.final_layer_norm.weight', 'D'],
-      'decoder.positionBias': [`decoder.${bias}`, 'R K'],
+      ...(layersOf.decoder(config) > 0 && { 'decoder.positionBias': [`decoder.${bias}`, 'R K'] as const }),
       finalNorm: ['decoder.final_layer_norm.weight', 'D'],
       ...(has('lm_head.weight') && { lmHead: ['lm_head.weight', 'V D'] as const }),
     }
@@ -161,11 +177,13 @@ function sizes(config: ModelConfig) {
   }
 }
 
-function positionBias(config: ModelConfig, bothDirections: boolean): PositionBiasForm {
+/** None where the stack has no layer: layer 0 stores it. */
+function positionBias(config: ModelConfig, stack: StackName): PositionBiasForm | undefined {
+  if (layersOf[stack](config) === 0) return undefined
   return {
     buckets: sizes(config).R,
     maxDistance: countOf(config, 'relative_attention_max_distance', 128),
-    bothDirections,
+    bothDirections: stack === 'encoder',
   }
 }
 
