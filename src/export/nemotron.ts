@@ -49,7 +49,7 @@ export async function exportNemotron(
         signal,
       })
       for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
-      await writeFileAtomic(join(folder, `${decilmModule}.py`), configCode)
+      await writeFileAtomic(join(folder, `${decilmModule}.py`), decilmCode)
       await writeFileAtomic(join(folder, 'README.md'), card(model, widths))
       await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`)
     },
@@ -168,8 +168,8 @@ vllm serve path/to/this/folder --trust-remote-code
 `
 }
 
-/** Readers ask for `block.attention.no_op`, which lists of dictionaries do not answer. */
-const configCode = `"""The config of a Nemotron-NAS model: Llama's, and what each layer has."""
+/** The config class that vLLM imports: it asks for `block.attention.no_op`, which dictionaries do not answer. */
+export const decilmCode = `"""The config of a Nemotron-NAS model: Llama's, and what each layer has."""
 
 from types import SimpleNamespace
 

@@ -10,6 +10,7 @@ import { type Agreement, type AgreementLimit, agreementOf, isWithin } from './ag
 import type { Consumer, ExportFormat } from './consumer.ts'
 import { llamaCpp } from './llamaCpp.ts'
 import { mlxLm } from './mlxLm.ts'
+import { checkOwnCode } from './ownCode.ts'
 import { ownReader } from './ownReader.ts'
 import { predict, predictionsOf } from './predictions.ts'
 import { transformersJs } from './transformersJs.ts'
@@ -71,7 +72,8 @@ export async function verifyExport(
   rows: TokenRows,
   options: VerifyOptions = {},
 ): Promise<ConsumerResult[]> {
-  const { format, variants, context } = await formatOf(path)
+  const { format, variants, context, names } = await formatOf(path)
+  if (format === 'huggingface' || format === 'nemotron') await checkOwnCode(path, names, format, model, plan)
   if (rows.rowLength > context) {
     throw new CalibrationError(
       `${path}: reads at most ${context} tokens, expected rows no longer, found ${rows.rowLength}; verify with shorter rows`,
@@ -127,6 +129,8 @@ const onnxSuffixes = { '': 'fp32', _fp16: 'fp16', _quantized: 'q8', _q4: 'q4' } 
 
 interface ExportedFiles {
   readonly format: ExportFormat
+  /** Of the files in the folder. */
+  readonly names: readonly string[]
   readonly variants: readonly StoredPrecision[]
   /** Tokens the export says it was made for; infinite where nothing depends on it. */
   readonly context: number
@@ -134,17 +138,17 @@ interface ExportedFiles {
 
 async function formatOf(path: string): Promise<ExportedFiles> {
   const names = await entriesOf(path)
-  if (names === undefined) return { format: 'gguf', ...(await describeGgufFile(path)) }
+  if (names === undefined) return { format: 'gguf', names: [], ...(await describeGgufFile(path)) }
   if (names.includes('onnx')) {
     const files = (await entriesOf(join(path, 'onnx'))) ?? []
     const variants = Object.entries(onnxSuffixes).flatMap(([suffix, dtype]) =>
       ['model', 'decoder_model_merged'].some((name) => files.includes(`${name}${suffix}.onnx`)) ? [dtype] : [],
     )
-    if (variants.length > 0) return { format: 'onnx', variants, context: Number.POSITIVE_INFINITY }
+    if (variants.length > 0) return { format: 'onnx', names, variants, context: Number.POSITIVE_INFINITY }
   }
   if (names.some((name) => name.endsWith('.safetensors'))) {
     const format = names.includes(`${decilmModule}.py`) ? 'nemotron' : 'huggingface'
-    return { format, variants: ['F32'], context: Number.POSITIVE_INFINITY }
+    return { format, names, variants: ['F32'], context: Number.POSITIVE_INFINITY }
   }
   throw new OutputError(`${path}: has neither safetensors nor onnx/model.onnx, expected an export; is the path right?`)
 }

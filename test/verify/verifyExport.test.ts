@@ -1,10 +1,11 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openForward } from '../../src/engine/forward.ts'
 import { CalibrationError, OutputError } from '../../src/errors.ts'
 import { exportGguf } from '../../src/export/gguf.ts'
+import { exportHuggingFace } from '../../src/export/huggingface.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
@@ -66,6 +67,37 @@ describe('verifying a GGUF file', () => {
     await expect(verifyExport(path, brown, plan, long, { engine })).rejects.toThrow(CalibrationError)
     await mkdir(join(folder, 'empty'))
     await expect(verifyExport(join(folder, 'empty'), brown, plan, rows, { engine })).rejects.toThrow(OutputError)
+  })
+})
+
+describe('verifying a folder', () => {
+  const branch: PruningPlan = { blocks: ['decoder.5.attention'], units: {} }
+  const exported = async (name: string): Promise<string> => {
+    const path = join(folder, name)
+    await exportHuggingFace(brown, branch, path)
+    return path
+  }
+  const refused = (path: string) => expect(verifyExport(path, brown, branch, rows, { engine })).rejects
+
+  test('agrees with the plan it was made of', async () => {
+    const [own] = await verifyExport(await exported('own'), brown, branch, rows, { engine })
+    expect(own).toMatchObject({ consumer: 'blockpruner', status: 'agrees' })
+  })
+
+  test('is refused where opening it would run code of another origin', async () => {
+    const changed = await exported('changed')
+    await appendFile(join(changed, 'modeling_blockpruner.py'), 'import os\n')
+    await refused(changed).toThrow(
+      /modeling_blockpruner\.py is of another origin, expected only code that this version/,
+    )
+    const added = await exported('added')
+    await writeFile(join(added, 'tokenization_x.py'), '')
+    await refused(added).toThrow(/tokenization_x\.py is of another origin/)
+    const remote = await exported('remote')
+    const config = JSON.parse(await readFile(join(remote, 'config.json'), 'utf8'))
+    const auto_map = { AutoConfig: 'owner/name--modeling.Config' }
+    await writeFile(join(remote, 'config.json'), JSON.stringify({ ...config, auto_map }))
+    await refused(remote).toThrow(/config\.json names the code "owner\/name--modeling\.Config"/)
   })
 })
 
