@@ -50,44 +50,41 @@ export function composeOnnx(model: Model, dtype: OnnxDtype, attention: OnnxAtten
 }
 
 function composeDecoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
-  const { sheet, writer } = startDecoder(model, dtype, () => ({ reads: 'past' }))
+  const { sheet } = startDecoder(model, dtype, () => ({ reads: 'past' }))
   sheet.run(program.stages)
-  return [{ file: 'model', ...finishLogits(sheet, writer, model, logitsHead(model, program)) }]
+  return [{ file: 'model', ...finishLogits(sheet, model, program) }]
 }
 
 function composeEncoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
-  const { sheet, writer } = startRow(model, dtype)
+  const sheet = startRow(model, dtype)
   sheet.run(program.stages)
   const head = program.heads?.logits
-  if (head === undefined) return [{ file: 'model', ...finishStates(sheet, writer, model, 'hidden') }]
-  if (head.readsFirst) sheet.setState('hidden', firstPosition(sheet, writer))
+  if (head === undefined) return [{ file: 'model', ...finishStates(sheet, model, 'hidden') }]
+  if (head.readsFirst) sheet.setState('hidden', firstPosition(sheet))
   const logits = sheet.place(headOf(head), head.graph)
   const { C, V } = model.sizes as { C: number; V: number }
   const isClassifier = 'classifier' in model.outer
   const dims = ['batch_size', ...(head.readsFirst ? [] : ['sequence_length']), isClassifier ? C : V]
-  return [{ file: 'model', ...finish(writer, logits, 'logits', dims) }]
+  return [{ file: 'model', ...finish(sheet, logits, 'logits', dims) }]
 }
 
 function composeEncoderDecoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
-  const { sheet: encoder, writer } = startRow(model, dtype)
+  const encoder = startRow(model, dtype)
   encoder.run(program.stages.filter(({ ids }) => ids === 'ids'))
-  const decoder = startDecoder(model, dtype, (caches) => ({ reads: 'memory', caches }))
-  const [reader] = cachedAttentions(model, 'crossAttention')
-  if (reader !== undefined) decoder.sheet.setState('memory', unseenMemory(decoder.writer, decoder.caches, model))
-  decoder.sheet.run(program.stages.filter(({ ids }) => ids === 'decoderIds'))
+  const { sheet: decoder, caches } = startDecoder(model, dtype, (caches) => ({ reads: 'memory', caches }))
+  const readsMemory = cachedAttentions(model, 'crossAttention').length > 0
+  if (readsMemory) decoder.setState('memory', unseenMemory(decoder, caches, model))
+  decoder.run(program.stages.filter(({ ids }) => ids === 'decoderIds'))
   return [
-    { file: 'encoder_model', ...finishStates(encoder, writer, model, 'memory') },
-    {
-      file: 'decoder_model_merged',
-      ...finishLogits(decoder.sheet, decoder.writer, model, logitsHead(model, program)),
-    },
+    { file: 'encoder_model', ...finishStates(encoder, model, 'memory') },
+    { file: 'decoder_model_merged', ...finishLogits(decoder, model, program) },
   ]
 }
 
-function startRow(model: Model, dtype: OnnxDtype) {
+function startRow(model: Model, dtype: OnnxDtype): Sheet {
   const writer = new OnnxWriter()
   const surroundings = new Surroundings(writer, model, { reads: 'row' }, 'float32')
-  return { writer, sheet: new Sheet(writer, model, dtype, surroundings, undefined) }
+  return new Sheet(writer, model, dtype, surroundings, undefined)
 }
 
 function startDecoder(model: Model, dtype: OnnxDtype, sideOf: (caches: KeyValueCaches) => Side) {
@@ -95,22 +92,17 @@ function startDecoder(model: Model, dtype: OnnxDtype, sideOf: (caches: KeyValueC
   const writer = new OnnxWriter()
   const caches = new KeyValueCaches(writer, model, precision)
   const surroundings = new Surroundings(writer, model, sideOf(caches), precision)
-  return { writer, caches, sheet: new Sheet(writer, model, dtype, surroundings, caches) }
+  return { caches, sheet: new Sheet(writer, model, dtype, surroundings, caches) }
 }
 
 /** What of the encoder's output (B,S,D) has no keys and values in the cache yet: everything in the first call, later nothing. */
-function unseenMemory(writer: OnnxWriter, caches: KeyValueCaches, { sizes }: Model): string {
+function unseenMemory({ writer }: Sheet, caches: KeyValueCaches, { sizes }: Model): string {
   const dims = ['batch_size', 'encoder_sequence_length', sizes['D']!]
   const memory = writer.input({ name: 'encoder_hidden_states', type: 'float32', dims })
   const seen = caches.pastLength('crossAttention')
   const unseen = writer.node('Slice', [memory, seen, int64Max(writer), writer.int64('axes_1', [1])], 'unseen_memory')
   writer.setPrecision(unseen, 'float32')
   return unseen
-}
-
-function logitsHead({ id }: Model, { heads }: Program): Head {
-  if (heads === undefined) throw new RangeError(`${id}: a decoder without a head`)
-  return heads.logits
 }
 
 const headOf = ({ weights, graph }: Head): Stage => ({
@@ -122,24 +114,26 @@ const headOf = ({ weights, graph }: Head): Stage => ({
   graph: () => graph,
 })
 
-function finishLogits(sheet: Sheet, writer: OnnxWriter, { sizes }: Model, head: Head): OnnxGraph {
-  sheet.setState('hidden', lastPositions(sheet, writer))
-  const logits = sheet.place(headOf(head), head.graph)
-  return finish(writer, logits, 'logits', ['batch_size', 'num_logits', sizes['V']!])
+function finishLogits(sheet: Sheet, { id, sizes }: Model, { heads }: Program): OnnxGraph {
+  if (heads === undefined) throw new RangeError(`${id}: a decoder without a head`)
+  sheet.setState('hidden', lastPositions(sheet))
+  const logits = sheet.place(headOf(heads.logits), heads.logits.graph)
+  return finish(sheet, logits, 'logits', ['batch_size', 'num_logits', sizes['V']!])
 }
 
-function finishStates(sheet: Sheet, writer: OnnxWriter, { sizes }: Model, state: string): OnnxGraph {
-  return finish(writer, sheet.state(state), 'last_hidden_state', ['batch_size', 'sequence_length', sizes['D']!])
+function finishStates(sheet: Sheet, { sizes }: Model, state: string): OnnxGraph {
+  return finish(sheet, sheet.state(state), 'last_hidden_state', ['batch_size', 'sequence_length', sizes['D']!])
 }
 
-function finish(writer: OnnxWriter, value: string, name: string, dims: readonly (string | number)[]): OnnxGraph {
+function finish({ writer }: Sheet, value: string, name: string, dims: readonly (string | number)[]): OnnxGraph {
   writer.node('Identity', [writer.as(value, 'float32')], name)
   writer.output({ name, type: 'float32', dims })
   return writer.finish()
 }
 
 /** Cuts `hidden` (B,T,D) to its last `num_logits_to_keep` positions: the head is the widest product of a model. */
-function lastPositions(sheet: Sheet, writer: OnnxWriter): string {
+function lastPositions(sheet: Sheet): string {
+  const { writer } = sheet
   const count = writer.input({ name: 'num_logits_to_keep', type: 'int64', dims: [] })
   const from = writer.node('Neg', [writer.node('Reshape', [count, writer.int64('shape_1', [1])], 'keep')], 'keep_from')
   const hidden = writer.as(sheet.state('hidden'), 'float32')
@@ -149,7 +143,8 @@ function lastPositions(sheet: Sheet, writer: OnnxWriter): string {
 }
 
 /** `hidden` (B,T,D) → (B,D), of which a row's class is read. */
-function firstPosition(sheet: Sheet, writer: OnnxWriter): string {
+function firstPosition(sheet: Sheet): string {
+  const { writer } = sheet
   const hidden = writer.as(sheet.state('hidden'), 'float32')
   const first = writer.node('Gather', [hidden, writer.int64('zero', [0], [])], 'first_hidden', { axis: { int: 1 } })
   writer.setPrecision(first, 'float32')

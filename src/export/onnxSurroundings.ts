@@ -1,3 +1,4 @@
+import { UnsupportedModelError } from '../errors.ts'
 import { elementTypes } from '../format/onnx/encode.ts'
 import { distanceBuckets } from '../graph/distanceBuckets.ts'
 import type { DataName, Environment } from '../graph/graph.ts'
@@ -186,6 +187,13 @@ export class Surroundings {
   #distanceBuckets(form: PositionBiasForm): string {
     const writer = this.#writer
     const far = form.maxDistance
+    // ranges of one distance each; behind them, up to `far`, they widen
+    const single = Math.floor(form.buckets / (form.bothDirections ? 4 : 2))
+    if (far <= single) {
+      throw new UnsupportedModelError(
+        `${this.#model.id}: config.json: "relative_attention_max_distance" is ${far}, expected more than the ${single} distances that have a range of their own; export to huggingface`,
+      )
+    }
     const middle = far * (2 * far + 1)
     const ranges = distanceBuckets(form, 2 * far + 1).subarray(middle, middle + 2 * far + 1)
     const queries = this.#write('Unsqueeze', [this.#rows(), writer.int64('axes_1', [1])], 'query_column') // (T,1)

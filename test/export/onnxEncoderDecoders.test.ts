@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openForward } from '../../src/engine/forward.ts'
+import { UnsupportedModelError } from '../../src/errors.ts'
+import { composeOnnx } from '../../src/export/onnxGraph.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { BlockId, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
@@ -56,24 +58,24 @@ const plans: [string, PruningPlan][] = [
   ['any attention in the decoder', without(...kindOf('attention'), ...kindOf('crossAttention'))],
 ]
 
-/** Two rows of sources, of the second of which the last 4 tokens are padding, and two of targets. */
+/** Two rows of sources, of the second of which the last 7 tokens are padding, and two of targets. */
 function rowsOf(model: Model): TokenRows {
   const { V, W = V } = model.sizes as { V: number; W?: number }
   const make = (length: number, size: number, step: number) =>
     Int32Array.from({ length }, (_, i) => (i * step + 5) % size)
   return {
-    ids: make(22, W, 37),
+    ids: make(44, W, 37),
     rows: 2,
-    rowLength: 11,
-    lengths: Int32Array.of(11, 7),
+    rowLength: 22,
+    lengths: Int32Array.of(22, 15),
     decoder: { ids: make(2 * targets, V, 29), rows: 2, rowLength: targets },
   }
 }
-const targets = 14
+const targets = 24
 
 const mask = int64(
-  Array.from({ length: 22 }, (_, i) => (i % 11 < (i < 11 ? 11 : 7) ? 1 : 0)),
-  [2, 11],
+  Array.from({ length: 44 }, (_, i) => (i < 22 + 15 ? 1 : 0)),
+  [2, 22],
 )
 
 /** Logits of both rows of targets, fed in calls of these sizes; `forgets`: after the first, the encoder's output is not seen. */
@@ -85,7 +87,7 @@ async function decode(
   forgets = false,
 ) {
   const [encoder, decoder] = sessions as [ort.InferenceSession, ort.InferenceSession]
-  const { outputs: encoded } = await call(encoder, { input_ids: int64(rows.ids, [2, 11]), attention_mask: mask })
+  const { outputs: encoded } = await call(encoder, { input_ids: int64(rows.ids, [2, 22]), attention_mask: mask })
   const states = encoded['last_hidden_state'] as ort.Tensor
   const logits = new Float32Array(2 * targets * V)
   let [caches, done]: [Caches, number] = [{}, 0]
@@ -139,7 +141,7 @@ describe.each(fixtures)('%s', (path) => {
       const plan = fitting(model, asked)
       const sessions = await exportedSessions(model, plan, join(folder, 'model'))
       const ours = await engine.logits(rows, plan)
-      for (const sizes of [[targets], new Array<number>(targets).fill(1), [5, 1, 8]]) {
+      for (const sizes of [[targets], new Array<number>(targets).fill(1), [5, 1, 18]]) {
         const found = await decode(sessions, rows, model.sizes['V']!, sizes)
         expect(largestDifference(ours, found), `without ${name}, in ${sizes.length} calls`).toBeLessThan(tolerance)
       }
@@ -165,7 +167,7 @@ describe.each(['bart', 'marian', 't5'])('%s', (name) => {
     const rows = rowsOf(model)
     const plan = fitting(model, mixed)
     const sessions = await exportedSessions(model, plan, join(folder, 'model'), dtype)
-    const found = await decode(sessions, rows, model.sizes['V']!, [5, 1, 8])
+    const found = await decode(sessions, rows, model.sizes['V']!, [5, 1, 18])
     const error = relativeError(await engine.logits(rows, plan), found)
     expect(error).toBeLessThan(limit)
     expect(error).toBeGreaterThan(0)
@@ -214,9 +216,31 @@ it('makes keys and values of the encoder once', async () => {
   const sessions = await exportedSessions(model, emptyPlan, join(folder, 'once'))
   const rows = rowsOf(model)
   const V = model.sizes['V']!
-  const whole = await decode(sessions, rows, V, [5, 9])
-  const forgetting = await decode(sessions, rows, V, [5, 9], true)
+  const whole = await decode(sessions, rows, V, [5, 19])
+  const forgetting = await decode(sessions, rows, V, [5, 19], true)
   expect(largestDifference(whole, forgetting)).toBe(0)
   for (const session of sessions) await session.release()
   await model.weights.close()
+})
+
+it('gives distances beyond the last range of T5 its bias', async () => {
+  const dense = await openTiny('tiny-random/t5')
+  // sources have 22 tokens and targets 24
+  const model = { ...dense, config: { ...dense.config, relative_attention_max_distance: 17 } }
+  const engine = openForward(model, { threads: 1 })
+  const rows = rowsOf(model)
+  const sessions = await exportedSessions(model, emptyPlan, join(folder, 'far'))
+  const ours = await engine.logits(rows, emptyPlan)
+  expect(largestDifference(ours, await decode(sessions, rows, model.sizes['V']!, [5, 1, 18]))).toBeLessThan(tolerance)
+  const usual = openForward(dense, { threads: 1 })
+  expect(largestDifference(ours, await usual.logits(rows, emptyPlan))).toBeGreaterThan(10 * tolerance)
+  for (const session of sessions) await session.release()
+  await Promise.all([engine.close(), usual.close(), dense.weights.close()])
+})
+
+it('refuses a T5 whose ranges of distances end before they widen', async () => {
+  const dense = await openTiny('tiny-random/t5')
+  const model = { ...dense, config: { ...dense.config, relative_attention_max_distance: 16 } }
+  expect(() => composeOnnx(model, 'fp32')).toThrow(UnsupportedModelError)
+  await dense.weights.close()
 })
