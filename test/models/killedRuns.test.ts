@@ -8,8 +8,11 @@ const small = ['--nsamples', '4', '--seqlen', '64', '--quiet', '--no-export']
 const given: Readonly<Record<string, readonly string[]>> = {
   'policy-gradient': ['--steps', '12', '--interval', '2', '--batch-rows', '2', '--ratio', '0.15'],
   flap: ['--ratio', '0.15'],
+  // every step tries all blocks
+  blockpruner: ['--remove', '2'],
+  finercut: ['--top-k', '64', '--remove', '2'],
 }
-const ofMethod = (name: string) => ['--method', name, ...(given[name] ?? ['--remove', '6'])]
+const ofMethod = (name: string) => ['--method', name, ...(given[name] ?? ['--remove', '4'])]
 
 const searches = [
   ['--search', 'fast', '--remove', '6'],

@@ -192,7 +192,7 @@ function textOf({ file, planPath, exportPath, export: written, evaluation, other
         : []),
     ]),
     '',
-    `removed ${removedText(file.plan)}, ${((last?.ratio ?? 0) * 100).toFixed(1)} % of the parameters: ${file.plan.blocks.join(' ')}`,
+    `removed ${removedText(file.plan)}, ${((last?.ratio ?? 0) * 100).toFixed(1)} % of the parameters${file.plan.blocks.length > 0 ? `: ${file.plan.blocks.join(' ')}` : ''}`,
     ...(file.latency ? [speedText(file.latency, file.options['speedup'])] : []),
     `plan: ${planPath}`,
   ]
