@@ -39,7 +39,7 @@ try {
 // a runtime thread must not keep a finished program alive
 process.exit()
 
-/** 2 for wrong usage, 130 after Ctrl-C, 1 for every failure; prints message and cure. */
+/** 2 for wrong usage, which is what an error about an option is, 130 after Ctrl-C, 1 for every failure; prints message and cure. */
 function exitCodeOf(error: Error): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   if (interruption.signal.aborted) {
@@ -50,5 +50,5 @@ function exitCodeOf(error: Error): number {
   if (process.argv.includes('--debug')) process.stderr.write(`${error.stack}\n`)
   else process.stderr.write(`${isOurs ? 'error' : `unexpected ${error.name}`}: ${error.message}\n`)
   if (!isOurs && !process.argv.includes('--debug')) process.stderr.write('run again with --debug for the stack\n')
-  return 1
+  return isOurs && error.message.startsWith('--') ? 2 : 1
 }

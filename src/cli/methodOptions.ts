@@ -39,7 +39,8 @@ function optionsByName() {
 }
 
 function flagOf(name: string, option: MethodOption, says: string): Option {
-  if (option.type === 'flag') return new Option(option.default ? `--no-${name}` : `--${name}`, says)
+  if (option.type === 'flag' && option.default) return new Option(`--no-${name}`, `without it: ${says}`)
+  if (option.type === 'flag') return new Option(`--${name}`, says)
   if (option.type === 'choice') {
     return new Option(`--${name} <name>`, says).choices(option.choices).argParser(oneOf(option.choices))
   }

@@ -137,7 +137,7 @@ describe('the command line', () => {
     expect((await blockpruner(['prune', '--method', 'finercut-', ...small])).code).toBe(2)
     expect((await blockpruner(['prune', '--method', 'finercut', '--distance', 'x', ...small])).code).toBe(2)
     const foreign = await blockpruner(['prune', '--method', 'sleb', '--distance', 'js', ...small])
-    expect(foreign.code).toBe(1)
+    expect(foreign.code).toBe(2)
     expect(foreign.stderr).toContain('--distance: is not an option of sleb')
     const args = ['--method', 'shortened-llama', '--no-plus', '--criterion', 'magnitude']
     expect(await blockpruner(['prune', ...args, ...small])).toMatchObject({ code: 0 })

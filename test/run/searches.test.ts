@@ -68,11 +68,12 @@ describe('options that contradict each other', () => {
     [['--start', 'exact'], /--start: is an option of --search swap and evolve/],
     [['--layout', 'stock', '--kinds', 'mlp'], /--layout stock removes attention and mlp together/],
     [['--method', 'sleb', '--search', 'fast'], /--search: belongs to the search of blockpruner/],
+    [['--patience', '3'], /--patience: is an option of --search swap/],
     [['--check-rows', '4'], /--check-rows 4: expected a whole number from 0 to 3/],
     [['--size', '0.001'], /--size 0.001: expected megabytes from/],
   ])('%j', async (args, message) => {
     const { code, stderr } = await run(newFolder(), args)
-    expect(code).toBe(1)
+    expect(code).toBe(2)
     expect(stderr).toMatch(message)
   })
 })
