@@ -15,9 +15,9 @@ export interface FastOptions {
 }
 
 /** Standard errors that a candidate may turn out better than it is thought to be. */
-const z = 1.25
+const z = 0.75
 /** Candidates that are measured together. */
-const heat = 4
+const heat = 2
 
 /**
  * BlockPruner's greedy loop for a tenth of its work. It remembers the loss increase of every candidate on every row,
