@@ -1,7 +1,7 @@
 // Held-out loss against parameters removed, for models of every kind, without retraining: BlockPruner and FinerCut as `blockpruner
 // prune` runs them, on packed rows of the embedded training text, measured on the embedded text that no model saw.
-//   node bench/families.mjs MODEL... [--rows 32] [--eval-rows 256] [--row-length 128]        (after npm run build)
-// MODEL is a folder or a hub id. A removed share is of the prunable linear parameters: all weight matrices inside attention and MLP
+//   node bench/families.mjs [MODEL...] [--rows 32] [--eval-rows 256] [--row-length 128]        (after npm run build)
+// MODEL is a folder or a hub id; without one, the GPT-2, BERT and T5 of test/fixtures/brown. A removed share is of the prunable linear parameters: all weight matrices inside attention and MLP
 // blocks, which leaves embeddings, heads, norms, biases and position tables out. Whole blocks go, so a share is met from above: the
 // first step of the method that reaches it, shown as reached.
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -10,7 +10,7 @@ import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { evaluateModel, loadModel, pruneModel } from 'blockpruner'
 
-const { values, positionals: models } = parseArgs({
+const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     rows: { type: 'string', default: '32' },
@@ -23,6 +23,8 @@ const { values, positionals: models } = parseArgs({
 const [rows, evalRows, seqlen, threads] = [values.rows, values['eval-rows'], values['row-length'], values.threads].map(
   Number,
 )
+const brown = ['gpt2', 'bert', 't5'].map((name) => join(import.meta.dirname, '../test/fixtures/brown', `brown-${name}`))
+const models = positionals.length > 0 ? positionals : brown
 const shares = [0.14, 0.28, 0.42, 0.56, 0.7]
 const seed = 42
 const work = await mkdtemp(join(tmpdir(), 'families-'))

@@ -11,12 +11,10 @@ import type { TokenRows } from '../../src/types.ts'
 
 /**
  * A decoder, an encoder and an encoder-decoder that were trained on the embedded text, from the search to a reopened export.
- * BLOCKPRUNER_BROWN names the folder that holds brown-gpt2, brown-bert and brown-t5, BLOCKPRUNER_PYTHON a python with torch and
- * transformers.
+ * BLOCKPRUNER_PYTHON names a python with torch and transformers.
  */
-const folder = process.env['BLOCKPRUNER_BROWN']
+const folder = resolve(import.meta.dirname, '../fixtures/brown')
 const python = process.env['BLOCKPRUNER_PYTHON']
-if (folder === undefined) test.skip('a decoder, an encoder and an encoder-decoder: set BLOCKPRUNER_BROWN', () => {})
 
 const names = ['brown-gpt2', 'brown-bert', 'brown-t5'] as const
 
@@ -26,8 +24,8 @@ beforeAll(async () => {
 })
 afterAll(() => rm(work, { recursive: true, force: true }))
 
-describe.each(folder === undefined ? [] : names)('%s', (name) => {
-  const model = resolve(folder!, name)
+describe.each(names)('%s', (name) => {
+  const model = join(folder, name)
   const heldOut = { dataset: 'embedded:test', nsamples: 16, seqlen: 128, seed: 42 }
 
   const run = (method: string, output: string, given: Partial<PruneModelRequest> = {}) =>
