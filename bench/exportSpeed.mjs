@@ -71,11 +71,11 @@ async function timeAll({ paths, rounds, tokens }, open) {
   for (let round = 0; round < rounds; round++) {
     for (const [i, run] of runs.entries()) {
       if (!Array.isArray(times[i])) continue
+      await sleep(50) // threads of the one before that still spin would slow it
       const ticks = await run(tokens)
       if (ticks.length !== tokens + 2)
         throw new Error(`${paths[i]}: ${ticks.length - 1} tokens, expected ${tokens + 1}`)
       times[i].push({ prompt: (ticks[1] - ticks[0]) / 1000, generation: (ticks.at(-1) - ticks[1]) / 1000 })
-      await sleep(50) // threads that still spin would slow the next
     }
   }
   process.stdout.write(`\n${JSON.stringify({ times })}\n`)

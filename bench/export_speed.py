@@ -61,11 +61,11 @@ def main():
         for model, path, found in zip(models, request["paths"], times):
             if model is None:
                 continue
+            time.sleep(0.05)  # threads of the one before that still spin would slow it
             ticks = run(model, ids, tokens)
             if len(ticks) != tokens + 2:
                 raise RuntimeError(f"{path}: {len(ticks) - 1} tokens, expected {tokens + 1}")
             found.append({"prompt": ticks[1] - ticks[0], "generation": ticks[-1] - ticks[1]})
-            time.sleep(0.05)  # threads that still spin would slow the next
     print(f"\n{json.dumps({'times': times})}")
 
 

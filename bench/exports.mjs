@@ -1,11 +1,12 @@
 // Every export in every consumer: is it the plan, how large is it, and is it faster than the dense model exported likewise?
 //   node bench/exports.mjs [--model embedded] [--python PYTHON] [--formats LIST] [--plans LIST] [--rounds 3] [--threads 2]
-//       [--prompt 256] [--tokens 64] [--timed LIST | --all]                                          (after npm run build)
+//       [--prompt 256] [--tokens 64] [--once LIST] [--timed LIST] [--all]               (after npm run build)
 // llama.cpp and transformers.js come from `npm install --prefix test/consumers`; PYTHON (or BLOCKPRUNER_PYTHON) has torch and
 // transformers, and vLLM or mlx-lm if those are to be asked. Predictions are compared on untouched text by verifyExport. Of each
 // format, the dense export and those of all plans are loaded side by side in one process and take turns, so that what else the
-// machine does hits all alike. Everything is written to a temporary folder and removed. Not timed unless asked for: GGUF in F32 and ONNX
-// in fp16, which few run on a CPU and which take longest. The plan `layers` is the one that mergekit has a recipe for.
+// machine does hits all alike. Everything is written to a temporary folder and removed. The plan `layers` is the one that mergekit
+// has a recipe for. --all: every plan in every type, all timed. Without it the types of --once are written of one plan, and GGUF in
+// F32 and ONNX in fp16, which few run on a CPU, are not timed.
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
@@ -42,12 +43,14 @@ const { values: options } = parseArgs({
     prompt: { type: 'string', default: '256' },
     tokens: { type: 'string', default: '64' },
     timed: { type: 'string', default: 'huggingface,gguf,gguf:F16,gguf:Q8_0,gguf:Q4_0,onnx:fp32,onnx:q8,onnx:q4' },
+    once: { type: 'string', default: 'gguf,gguf:F16,gguf:Q4_0,onnx:fp16,onnx:q4' },
     all: { type: 'boolean', default: false },
   },
 })
 const [rounds, threads, tokens] = [options.rounds, options.threads, options.tokens].map(Number)
 const formats = options.formats.split(',')
 const timed = new Set((options.all ? options.formats : options.timed).split(','))
+const once = new Set(options.all ? [] : options.once.split(','))
 const consumers = fileURLToPath(new URL('../test/consumers', import.meta.url))
 // where verifyExport finds its Python
 process.env.BLOCKPRUNER_PYTHON = options.python
@@ -191,7 +194,7 @@ async function cellsOf(format) {
   } catch (error) {
     return [{ plan: 'any', format, words: `no form: ${wordsOf(error.message)}` }]
   }
-  for (const [name, plan] of plans) {
+  for (const [name, plan] of once.has(format) ? [oncePlan] : plans) {
     say(`${format}, ${name}`)
     try {
       const bytes = await write(format, plan, pathOf(name))
@@ -226,6 +229,8 @@ async function consumersOf(path, plan, about) {
   })
 }
 
+const shownName = (format) => (format === 'gguf' ? 'gguf as stored' : format.replace(':', ' '))
+
 function lineOf({ plan, format, denseBytes, bytes, consumer = '–', agreement, isWrong, times, words }) {
   const size = bytes === undefined ? '–' : `${(denseBytes / 1e6).toFixed(2)} → ${(bytes / 1e6).toFixed(2)}`
   const compared =
@@ -239,8 +244,7 @@ function lineOf({ plan, format, denseBytes, bytes, consumer = '–', agreement, 
           speedup(prompt.length, times.dense, times.pruned, 'prompt'),
           speedup(tokens, times.dense, times.pruned, 'generation'),
         ]
-  const shownFormat = format === 'gguf' ? 'gguf, as stored' : format.replace(':', ' ')
-  return `| ${[plan, shownFormat, size, consumer, ...compared, ...speeds].join(' | ')} |`
+  return `| ${[plan, shownName(format), size, consumer, ...compared, ...speeds].join(' | ')} |`
 }
 
 const begin = performance.now()
@@ -249,6 +253,7 @@ const folder = mkdtempSync(join(tmpdir(), 'exports-'))
 const software = new Set()
 const model = await loadModel(options.model)
 const plans = options.plans.split(',').map((name) => [name, planOf[name](model.blocks)])
+const oncePlan = plans.find(([name]) => name === 'mixed') ?? plans[0]
 const text = { dataset: 'embedded:test', seed: 42 }
 const rows = await readRows(model, { ...text, nsamples: 2, seqlen: 64 })
 const isDecoder = model.architecture.family === 'decoder'
@@ -294,6 +299,10 @@ console.log(
 )
 console.log('|---|---|---:|---|---:|---:|---:|---:|')
 for (const [name] of plans)
-  for (const row of found) if (row.plan === name || row.plan === 'any') console.log(lineOf(row))
+  for (const row of found) if (row.plan === name || row.plan === 'any') console.log(lineOf({ ...row, plan: name }))
+const single = formats.filter((format) => once.has(format))
+if (single.length > 0 && plans.length > 1) {
+  console.log(`\nof ${oncePlan[0]} only: ${single.map(shownName).join(', ')} (--all for every plan)`)
+}
 console.log(`\n${((performance.now() - begin) / 60_000).toFixed(1)} minutes`)
 process.exit()
