@@ -17,9 +17,14 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/models/**', '**/node_modules/**'],
+          exclude: ['test/models/**', 'test/program/**', '**/node_modules/**'],
           testTimeout: 60_000,
         },
+      },
+      {
+        extends: true,
+        // starts the program as a user would, some hundred times
+        test: { name: 'program', include: ['test/program/**/*.test.ts'], testTimeout: 60_000 },
       },
       {
         extends: true,

@@ -28,7 +28,9 @@ const { values: options } = parseArgs({
 const [ratio, nsamples, seqlen, seed] = [options.ratio, options.rows, options.seqlen, options.seed].map(Number)
 
 console.log(`${cpus()[0]?.model}, ${cpus().length} threads; node ${process.version}; ${JSON.stringify(versions())}`)
-console.log(`${options.model}, ${ratio} of the parameters; ${nsamples} rows of ${seqlen} tokens to choose by, 64 untouched`)
+console.log(
+  `${options.model}, ${ratio} of the parameters; ${nsamples} rows of ${seqlen} tokens to choose by, 64 untouched`,
+)
 console.log('| method | blocks | parameters left | seconds | perplexity, calibration | perplexity, untouched |')
 console.log('|---|---:|---:|---:|---:|---:|')
 const directory = mkdtempSync(join(tmpdir(), 'methods-'))

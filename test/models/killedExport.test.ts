@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Random } from '../../src/tensor/random.ts'
 import { writeRandomLlama } from '../export/randomLlama.ts'
-import { blockpruner } from '../run/commandLine.ts'
+import { blockpruner } from '../program/commandLine.ts'
 
 const kills = 5
 const layers = 6

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { expectEqualRuns, killedRun } from '../run/killedRun.ts'
+import { expectEqualRuns, killedRun } from '../program/killedRun.ts'
 
 it('a search killed 20 times at random moments ends with the bytes of one left alone', async () => {
   const options = ['--nsamples', '2', '--seqlen', '128', '--remove', '8', '--quiet', '--no-export']

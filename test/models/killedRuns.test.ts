@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { methods } from '../../src/methods/known.ts'
-import { expectEqualRuns, killedRun } from '../run/killedRun.ts'
+import { expectEqualRuns, killedRun } from '../program/killedRun.ts'
 
 const small = ['--nsamples', '4', '--seqlen', '64', '--quiet', '--no-export']
 

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
-const folder = resolve(import.meta.dirname, '../examples')
+const folder = resolve(import.meta.dirname, '../../examples')
 const examples = readdirSync(folder).filter((name) => name.endsWith('.mjs') && name !== 'demo.mjs')
 
 describe('the examples', () => {

@@ -8,7 +8,7 @@ import { exportGguf } from '../../src/export/gguf.ts'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
 import { pushExport } from '../../src/export/push.ts'
 import { openModel } from '../../src/model/load.ts'
-import { blockpruner } from '../run/commandLine.ts'
+import { blockpruner } from './commandLine.ts'
 import { addRepository, type FakeUploadHub, startFakeUploadHub, tokens } from './fakeUploadHub.ts'
 
 let hub: FakeUploadHub

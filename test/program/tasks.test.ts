@@ -6,8 +6,8 @@ import { applyPlanFile } from '../../src/run/applyPlanFile.ts'
 import { evaluateModel } from '../../src/run/evaluateModel.ts'
 import { readPlanFile } from '../../src/run/planFile.ts'
 import { type PruneModelRequest, pruneModel } from '../../src/run/pruneModel.ts'
+import { withTokenizer } from '../run/tinyTask.ts'
 import { blockpruner } from './commandLine.ts'
-import { withTokenizer } from './tinyTask.ts'
 
 const newFolder = () => mkdtempSync(join(tmpdir(), 'tasks-'))
 const rows = { dataset: 'embedded', nsamples: 4, seqlen: 32, seed: 42 }
