@@ -47,6 +47,7 @@ import { type Progress, prune } from './prune.ts'
 import {
   checkRowCount,
   checkStockLayout,
+  isStockPlan,
   type ObjectiveName,
   resolveSearch,
   type SearchRequest,
@@ -208,7 +209,9 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
           const compared = comparing(searchRows)
           const sought = compared.measure === asked.measure ? asked : journaled(compared)
           const check = checkRows === undefined ? sought : journaled(named('check', comparing(checkRows)))
-          const steps = searchPlans(model, sought, check, { ...searching, kinds, seed, isReached: reached, signal })
+          const isStock = (plan: PruningPlan) => isStockPlan(model, planWith(outputNorms, plan))
+          const given = { ...searching, kinds, seed, isReached: reached, isStock, signal }
+          const steps = searchPlans(model, sought, check, given)
           return withNorms(outputNorms, sought === asked ? steps : withLosses(steps, asked, signal))
         }
         const steps = method.run(

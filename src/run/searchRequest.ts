@@ -1,11 +1,11 @@
 import { PlanError } from '../errors.ts'
-import { layoutOf } from '../export/layout.ts'
+import { describeExport } from '../export/huggingface.ts'
 import { suggestionFor } from '../methods/nearestName.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { adjacentBlocks } from '../search/candidates.ts'
 import { type PlanLayout, type SearchName, searchNames } from '../search/searchPlans.ts'
-import type { BlockKind } from '../types.ts'
+import type { BlockKind, PruningPlan } from '../types.ts'
 import { type OutputNorms, planWith } from './outputNorms.ts'
 
 export const objectiveNames = ['perplexity', 'kl', 'js'] as const
@@ -98,14 +98,18 @@ export function resolveSearch(
   return { search, layout, objectives, start, beamWidth, generations, patience, checkRows, recorded }
 }
 
+/** Whether `model` without `plan` is a checkpoint for transformers' own classes. */
+export function isStockPlan(model: Model, plan: PruningPlan): boolean {
+  return describeExport(model, plan).form !== 'custom'
+}
+
 /** Throws `PlanError` when no plan of `model` is a stock checkpoint. */
 export function checkStockLayout(model: Model, outputNorms: OutputNorms): void {
-  const [first] = adjacentBlocks(model).removals(emptyPlan)
-  const one = first && planWith(outputNorms, { blocks: first, units: {} })
-  if (one !== undefined && layoutOf(model, one).form !== 'custom') return
+  const pairs = adjacentBlocks(model).removals(emptyPlan)
+  if (pairs.some((blocks) => isStockPlan(model, planWith(outputNorms, { blocks, units: {} })))) return
   throw new PlanError(
-    `--layout stock: without a layer ${model.id} is no stock checkpoint, because a norm stays in the stream; ` +
-      'take --output-norms drop, or --layout any',
+    `--layout stock: without a layer ${model.id} is no stock checkpoint, because a norm stays in the stream or transformers has no ` +
+      'class of its own for the family; take --output-norms drop where there is such a norm, or --layout any',
   )
 }
 

@@ -62,6 +62,14 @@ export function wholeLayers(model: Model): Moves {
   }
 }
 
+/** The moves that lead to plans for which `isAllowed` holds. */
+export function movesWithin({ removals, restorations }: Moves, isAllowed: (plan: PruningPlan) => boolean): Moves {
+  return {
+    removals: (plan) => removals(plan).filter((blocks) => isAllowed(withoutCandidate(plan, blocks))),
+    restorations: (plan) => restorations(plan).filter((blocks) => isAllowed(withoutRestored(plan, blocks))),
+  }
+}
+
 /** Whether the survivors of every stack come kind after kind as in a layer, and end with a whole layer. */
 export function alternates(model: Model, plan: PruningPlan): boolean {
   return (Object.entries(model.architecture.stacks) as [StackName, StackTable][]).every(([stack, { blocks }]) => {

@@ -27,6 +27,8 @@ export interface SearchOptions {
   readonly patience?: number | undefined
   readonly kinds: readonly BlockKind[]
   readonly isReached: (plan: PruningPlan) => boolean
+  /** For a stock layout, see `stock.ts`. */
+  readonly isStock?: ((plan: PruningPlan) => boolean) | undefined
   readonly seed: number
   readonly signal?: StopSignal | undefined
 }
@@ -40,7 +42,8 @@ export function searchPlans(
 ): AsyncGenerator<PruningStep, void> {
   const search = (moves: Moves) => searches[options.search](model, objective, moves, options)
   if (options.layout === 'any') return search(singleBlocks(model, options.kinds))
-  return stock(model, check, { search, isReached: options.isReached, signal: options.signal })
+  const { isReached, isStock, signal } = options
+  return stock(model, check, { search, isReached, isStock, signal })
 }
 
 /** Whether the search is given the budget and ends by itself, instead of removing on until it is told to stop. */

@@ -1,11 +1,13 @@
 import type { Model } from '../model/model.ts'
 import type { Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
-import { adjacentBlocks, type Moves, wholeLayers } from './candidates.ts'
+import { adjacentBlocks, type Moves, movesWithin, wholeLayers } from './candidates.ts'
 
 export interface StockOptions {
   /** The search among plans made of these moves. */
   readonly search: (moves: Moves) => AsyncGenerator<PruningStep, void>
   readonly isReached: (plan: PruningPlan) => boolean
+  /** Whether the checkpoint that a plan leaves is stock in all else too; default yes. */
+  readonly isStock?: ((plan: PruningPlan) => boolean) | undefined
   readonly signal?: StopSignal | undefined
 }
 
@@ -21,10 +23,10 @@ export interface StockOptions {
 export async function* stock(
   model: Model,
   check: Objective,
-  { search, isReached, signal }: StockOptions,
+  { search, isReached, isStock = () => true, signal }: StockOptions,
 ): AsyncGenerator<PruningStep, void> {
-  const neighbours = await untilReached(search(adjacentBlocks(model)), isReached)
-  const layers = await untilReached(search(wholeLayers(model)), isReached)
+  const neighbours = await untilReached(search(movesWithin(adjacentBlocks(model), isStock)), isReached)
+  const layers = await untilReached(search(movesWithin(wholeLayers(model), isStock)), isReached)
   const plans = [neighbours, layers].map((steps) => steps.at(-1)?.plan).filter((plan) => plan !== undefined)
   const [ofNeighbours = Number.NaN, ofLayers = Number.NaN] = await check.evaluate(plans, signal)
   yield* ofLayers < ofNeighbours ? layers : neighbours

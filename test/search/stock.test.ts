@@ -66,4 +66,17 @@ describe('stock plans', () => {
     }
     expect(optimal).toBeGreaterThanOrEqual(4)
   })
+
+  it('take no step to a plan that is not stock for another reason, forth or back', async () => {
+    const isStock = (plan: PruningPlan) =>
+      plan.blocks.includes('decoder.0.mlp') === plan.blocks.includes('decoder.0.attention')
+    for (const seed of [1, 2, 3, 4, 5, 6]) {
+      const objective = toyObjective(8, toyLoss(model, seed))
+      const search = (moves: ReturnType<typeof adjacentBlocks>) =>
+        swap(model, objective, { start: fast(model, objective, { candidates: moves.removals }), isReached, moves })
+      const steps = await collect(stock(model, objective, { search, isReached, isStock }))
+      expect(steps.length).toBeGreaterThan(0)
+      for (const { plan } of steps) expect(isStock(plan)).toBe(true)
+    }
+  })
 })
