@@ -13,11 +13,11 @@ import type { Block, PruningPlan } from '../../src/types.ts'
 
 /**
  * Stock exports of every family, loaded in transformers. BLOCKPRUNER_PYTHON names a python with torch and transformers,
- * BLOCKPRUNER_FAMILIES a folder of tiny models, one a family, each of at least three layers a stack.
+ * BLOCKPRUNER_FAMILIES another folder of tiny models, one a family, each of at least three layers a stack.
  */
 const python = process.env['BLOCKPRUNER_PYTHON']
-const families = process.env['BLOCKPRUNER_FAMILIES']
-const folders = families === undefined ? ['every family'] : await modelFolders(families)
+const families = process.env['BLOCKPRUNER_FAMILIES'] ?? resolve(import.meta.dirname, '../fixtures/tiny-random')
+const folders = await modelFolders(families)
 
 async function modelFolders(folder: string): Promise<string[]> {
   const names = await readdir(folder, { recursive: true })
@@ -64,10 +64,10 @@ function caseOf(model: Model, plan: PruningPlan) {
   return { zero: postNorm ? [] : zero, columns: Object.fromEntries(columns), layers: postNorm ? layers : {} }
 }
 
-test.skipIf(python === undefined || families === undefined).for(folders)(
+test.skipIf(python === undefined).for(folders)(
   'stock exports of %s give the logits of the dense model without the blocks (needs BLOCKPRUNER_PYTHON and BLOCKPRUNER_FAMILIES)',
   async (name) => {
-    const folder = resolve(families!, name)
+    const folder = resolve(families, name)
     const model = describeModel(folder, folder, await openFolder(folder))
     const target = await mkdtemp(join(tmpdir(), 'export-stock-'))
     try {
