@@ -106,9 +106,9 @@ async function promisingExchanges(
   const found = new Map<string, Exchange & { readonly change: number }>()
   for (const first of backs) {
     for (const second of [[], ...outs.map((half) => [half])]) {
-      const exchange = completed(plan, { back: [first], out: second }, { back: backs, out: outs }, moves, isAllowed)
-      const next = exchange && exchanged(plan, exchange, moves)
-      if (exchange === undefined || next === undefined || found.has(planKey(next))) continue
+      const whole = completed(plan, { back: [first], out: second }, { back: backs, out: outs }, moves, isAllowed)
+      if (whole === undefined || found.has(planKey(whole.next))) continue
+      const { exchange, next } = whole
       const change = [...exchange.back, ...exchange.out].reduce((total, half) => total + half.change, 0)
       found.set(planKey(next), { ...exchange, change })
     }
@@ -126,7 +126,7 @@ function completed(
   halves: Exchange,
   moves: Moves,
   isAllowed: (plan: PruningPlan) => boolean,
-): Exchange | undefined {
+): { readonly exchange: Exchange; readonly next: PruningPlan } | undefined {
   let whole = exchange
   let next = exchanged(plan, whole, moves)
   const extend = (longer: Exchange, isWanted: (plan: PruningPlan) => boolean) => {
@@ -141,7 +141,7 @@ function completed(
     if (next === undefined || half.change >= 0) break
     if (!whole.back.includes(half)) extend({ ...whole, back: [...whole.back, half] }, isAllowed)
   }
-  return next !== undefined && isAllowed(next) ? whole : undefined
+  return next !== undefined && isAllowed(next) ? { exchange: whole, next } : undefined
 }
 
 /** `plan` after `exchange`; undefined where it does not apply, as when an earlier exchange took a part of it. */
