@@ -119,15 +119,7 @@ export function describeExport(model: Model, plan: PruningPlan) {
   const widths = uniformWidths(pruned, widthsOf(pruned, emptyPlan))
   const tensors = tensorsOf(pruned, layout, stockConfig(model, layout, { K: undefined, F: undefined }))
   const classes = classesOf(model.architecture, model.config)
-  const isStock =
-    layout.form !== 'custom' &&
-    classes.isForeign !== true &&
-    widths.isUniform &&
-    !pruned.blocks.some((block) => hasAddedBias(pruned, block)) &&
-    stockHeadsLoad(model, widths) &&
-    hasStockConfig(model, layout, widths) &&
-    (classes.takesDepths?.(stockConfig(model, layout, widths)) ?? true)
-  if (isStock) {
+  if (fitsStockClasses(model, pruned, layout, widths)) {
     const config = withStoredType(stockConfig(model, layout, widths), tensors)
     return { form: layout.form, layout, config, tensors, pruned, remote: undefined }
   }
@@ -143,6 +135,30 @@ export function describeExport(model: Model, plan: PruningPlan) {
     pruned,
     remote: remoteCode(architecture, stock),
   }
+}
+
+/** Whether `model` without `plan` is a checkpoint for transformers' own classes. */
+export function isStockPlan(model: Model, plan: PruningPlan): boolean {
+  const pruned = applyPlan(model, plan)
+  return fitsStockClasses(
+    model,
+    pruned,
+    layoutOf(pruned, emptyPlan),
+    uniformWidths(pruned, widthsOf(pruned, emptyPlan)),
+  )
+}
+
+function fitsStockClasses(model: Model, pruned: Model, layout: Layout, widths: UniformWidths): boolean {
+  const classes = classesOf(model.architecture, model.config)
+  return (
+    layout.form !== 'custom' &&
+    classes.isForeign !== true &&
+    widths.isUniform &&
+    !pruned.blocks.some((block) => hasAddedBias(pruned, block)) &&
+    stockHeadsLoad(model, widths) &&
+    hasStockConfig(model, layout, widths) &&
+    (classes.takesDepths?.(stockConfig(model, layout, widths)) ?? true)
+  )
 }
 
 /** transformers' own classes may refuse a number of heads that config.json can say, see `TransformersClasses`. */

@@ -3,6 +3,7 @@ import type { PackedRows } from '../data/calibration.ts'
 import { openEngine } from '../engine/engine.ts'
 import { PlanError } from '../errors.ts'
 import { type Comparison, compare } from '../evaluate/compare.ts'
+import { isStockPlan } from '../export/huggingface.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
 import { methodOf, optionsOf } from '../methods/known.ts'
 import type { Method, MethodOptions } from '../methods/method.ts'
@@ -47,7 +48,6 @@ import { type Progress, prune } from './prune.ts'
 import {
   checkRowCount,
   checkStockLayout,
-  isStockPlan,
   type ObjectiveName,
   resolveSearch,
   type SearchRequest,

@@ -1,11 +1,11 @@
 import { PlanError } from '../errors.ts'
-import { describeExport } from '../export/huggingface.ts'
+import { isStockPlan } from '../export/huggingface.ts'
 import { suggestionFor } from '../methods/nearestName.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { adjacentBlocks } from '../search/candidates.ts'
 import { type PlanLayout, type SearchName, searchNames } from '../search/searchPlans.ts'
-import type { BlockKind, PruningPlan } from '../types.ts'
+import type { BlockKind } from '../types.ts'
 import { type OutputNorms, planWith } from './outputNorms.ts'
 
 export const objectiveNames = ['perplexity', 'kl', 'js'] as const
@@ -96,11 +96,6 @@ export function resolveSearch(
   }
   const { beamWidth, generations, patience, checkRows } = request
   return { search, layout, objectives, start, beamWidth, generations, patience, checkRows, recorded }
-}
-
-/** Whether `model` without `plan` is a checkpoint for transformers' own classes. */
-export function isStockPlan(model: Model, plan: PruningPlan): boolean {
-  return describeExport(model, plan).form !== 'custom'
 }
 
 /** Throws `PlanError` when no plan of `model` is a stock checkpoint. */

@@ -3,7 +3,7 @@ import { kindsOf } from '../model/kinds.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { hasParallelBranches } from '../model/parallelBranches.ts'
-import { remainingBlocks } from '../model/plan.ts'
+import { planKey, remainingBlocks } from '../model/plan.ts'
 import type { Block, BlockId, BlockKind, PruningPlan, StackName } from '../types.ts'
 
 /** What may go next after a plan: each candidate names the blocks that go together in one step. The first of equals wins. */
@@ -62,11 +62,22 @@ export function wholeLayers(model: Model): Moves {
   }
 }
 
-/** The moves that lead to plans for which `isAllowed` holds. */
+/** The moves that lead to plans for which `isAllowed` holds, which is asked once for each plan that they leave from. */
 export function movesWithin({ removals, restorations }: Moves, isAllowed: (plan: PruningPlan) => boolean): Moves {
   return {
-    removals: (plan) => removals(plan).filter((blocks) => isAllowed(withoutCandidate(plan, blocks))),
-    restorations: (plan) => restorations(plan).filter((blocks) => isAllowed(withoutRestored(plan, blocks))),
+    removals: oncePerPlan((plan) => removals(plan).filter((blocks) => isAllowed(withoutCandidate(plan, blocks)))),
+    restorations: oncePerPlan((plan) =>
+      restorations(plan).filter((blocks) => isAllowed(withoutRestored(plan, blocks))),
+    ),
+  }
+}
+
+function oncePerPlan(candidates: Candidates): Candidates {
+  const known = new Map<string, ReturnType<Candidates>>()
+  return (plan) => {
+    const found = known.get(planKey(plan)) ?? candidates(plan)
+    known.set(planKey(plan), found)
+    return found
   }
 }
 
