@@ -8,7 +8,7 @@ import { composeOnnx } from '../../src/export/onnxGraph.ts'
 import { architectures } from '../../src/model/architectures/known.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
-import type { Engine, PruningPlan } from '../../src/types.ts'
+import type { PruningPlan } from '../../src/types.ts'
 import {
   call,
   dataOf,
@@ -16,6 +16,7 @@ import {
   feedsHalves,
   int64,
   largestDifference,
+  openedTiny,
   openTiny,
   relativeError,
 } from './onnxSession.ts'
@@ -69,18 +70,10 @@ it('tries every decoder family there is', async () => {
 })
 
 describe.each([...families, ...variants])('%s', (path) => {
-  let model: Model
-  let engine: Engine
-  beforeAll(async () => {
-    model = await openTiny(path)
-    engine = openForward(model, { threads: 1 })
-  })
-  afterAll(async () => {
-    await engine?.close()
-    await model?.weights.close()
-  })
+  const tiny = openedTiny(path)
 
   it.each(['fused', 'plain'] as const)('computes every plan, in one call and step by step: %s', async (attention) => {
+    const { model, engine } = tiny
     // longer than the windows of the variants
     const tokens = 24
     const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 37 + 5) % model.sizes['V']!)
@@ -96,7 +89,7 @@ describe.each([...families, ...variants])('%s', (path) => {
   })
 
   it('has no fused operator where standard ones are asked for', () => {
-    const types = composeOnnx(model, 'fp32', 'plain')[0]!.nodes.map(({ type }) => type)
+    const types = composeOnnx(tiny.model, 'fp32', 'plain')[0]!.nodes.map(({ type }) => type)
     expect(types).not.toContain('GroupQueryAttention')
     expect(types).toContain('Softmax')
   })

@@ -8,7 +8,7 @@ import { UnsupportedModelError } from '../../src/errors.ts'
 import { composeOnnx } from '../../src/export/onnxGraph.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
-import type { BlockId, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { BlockId, PruningPlan, TokenRows } from '../../src/types.ts'
 import {
   type Caches,
   call,
@@ -18,6 +18,7 @@ import {
   fitting,
   int64,
   largestDifference,
+  openedTiny,
   openTiny,
   relativeError,
 } from './onnxSession.ts'
@@ -124,18 +125,10 @@ function keptBy(before: Caches, after: Caches): Caches {
 }
 
 describe.each(fixtures)('%s', (path) => {
-  let model: Model
-  let engine: Engine
-  beforeAll(async () => {
-    model = await openTiny(path)
-    engine = openForward(model, { threads: 1 })
-  })
-  afterAll(async () => {
-    await engine?.close()
-    await model?.weights.close()
-  })
+  const tiny = openedTiny(path)
 
   it('computes every plan, in one call and step by step, on sources of unequal length', async () => {
+    const { model, engine } = tiny
     const rows = rowsOf(model)
     for (const [name, asked] of plans) {
       const plan = fitting(model, asked)

@@ -7,7 +7,7 @@ import { UnsupportedModelError } from '../../src/errors.ts'
 import { composeOnnx } from '../../src/export/onnxGraph.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
-import type { BlockId, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { BlockId, PruningPlan, TokenRows } from '../../src/types.ts'
 import { predict, predictionsOf } from '../../src/verify/predictions.ts'
 import {
   call,
@@ -16,6 +16,7 @@ import {
   fitting,
   int64,
   largestDifference,
+  openedTiny,
   openTiny,
   relativeError,
 } from './onnxSession.ts'
@@ -63,18 +64,10 @@ const inputsOf = ({ ids, lengths }: TokenRows) => ({
 })
 
 describe.each(fixtures)('%s', (path) => {
-  let model: Model
-  let engine: Engine
-  beforeAll(async () => {
-    model = await openTiny(path)
-    engine = openForward(model, { threads: 1 })
-  })
-  afterAll(async () => {
-    await engine?.close()
-    await model?.weights.close()
-  })
+  const tiny = openedTiny(path)
 
   it('computes every plan on rows of unequal length', async () => {
+    const { model, engine } = tiny
     const rows = rowsOf(model)
     const output = predictionsOf(model).kind === 'hiddenState' ? 'last_hidden_state' : 'logits'
     for (const [name, asked] of plans) {
@@ -94,6 +87,7 @@ describe.each(fixtures)('%s', (path) => {
     ['q8', 0.12],
     ['q4', 0.7],
   ] as const)('stays near the plan in %s', async (dtype, limit) => {
+    const { model, engine } = tiny
     const rows = rowsOf(model)
     const { kind } = predictionsOf(model)
     const plan = fitting(model, mixed)

@@ -1,10 +1,12 @@
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
+import { afterAll, beforeAll } from 'vitest'
+import { openForward } from '../../src/engine/forward.ts'
 import { exportOnnx } from '../../src/export/onnx.ts'
 import type { OnnxAttention, OnnxDtype } from '../../src/export/onnxProducts.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
-import type { PruningPlan } from '../../src/types.ts'
+import type { Engine, PruningPlan } from '../../src/types.ts'
 
 /** The binding of onnxruntime-node 1.30 cannot read the Float16Array that its own tensors are made of where Node has one. */
 export const feedsHalves = !('Float16Array' in globalThis)
@@ -14,6 +16,20 @@ export type Caches = Record<string, ort.Tensor>
 /** The model in `test/fixtures/<path>`. */
 export function openTiny(path: string): Promise<Model> {
   return openModel(path, join(import.meta.dirname, '../fixtures', path))
+}
+
+/** The model and an engine of one thread for it, there while the tests of the `describe` run that asks for them. */
+export function openedTiny(path: string): { readonly model: Model; readonly engine: Engine } {
+  const opened = {} as { model: Model; engine: Engine }
+  beforeAll(async () => {
+    opened.model = await openTiny(path)
+    opened.engine = openForward(opened.model, { threads: 1 })
+  })
+  afterAll(async () => {
+    await opened.engine?.close()
+    await opened.model?.weights.close()
+  })
+  return opened
 }
 
 /** Exports `model` without what `plan` leaves out to `folder` and opens every graph of it. */
