@@ -72,7 +72,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     graph: Graph,
     table: WeightTable,
     given: Tensors,
-    shape: readonly number[],
+    shape: readonly [number, number],
     cut?: Cut,
     bias?: Bias,
   ) {
@@ -81,10 +81,10 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       if (source.from === 'weight' && source.role === bias?.role) feeds[value.name] = await biasOf(table, bias)
       else if (source.from === 'weight') feeds[value.name] = await weights.get(table, source.role, cut)
       else if (source.from === 'constant') feeds[value.name] = weights.constant(source.axes, source.values, type, cut)
-      else if (source.from === 'environment') feeds[value.name] = environment(source.of, shape[0]!, shape[1]!)
+      else if (source.from === 'environment') feeds[value.name] = environment(source.of, ...shape)
       else feeds[value.name] = given[value.name]!
     }
-    return sessions.run(graph, feeds)
+    return sessions.run(graph, shape, feeds)
   }
 
   /** The bias of a plan, added to that of the branch where it has one. */
@@ -97,7 +97,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   function runBranch(graph: Graph, { reads, weights: table, ids }: Stage, tensors: Tensors, cut?: Cut, bias?: Bias) {
     const given = { ...tensors }
     for (const [name, read] of Object.entries(reads)) given[name] = tensors[read]!
-    return run(graph, table, given, tensors[ids]!.dims, cut, bias)
+    return run(graph, table, given, tensors[ids]!.dims as [number, number], cut, bias)
   }
 
   /**

@@ -1,4 +1,5 @@
 import { elementTypes, encodeOnnx, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
+import { lowerGroupQueryAttention, type QueryPieces } from './attentionToOnnx.ts'
 import type { Graph } from './graph.ts'
 import type { Node, Operation } from './operations.ts'
 import { lowerOutputDistance } from './outputDistanceToOnnx.ts'
@@ -6,9 +7,9 @@ import { lowerOutputDistance } from './outputDistanceToOnnx.ts'
 /** The standard operators and onnxruntime's own, at the versions our lowerings are written for. */
 export const opsets = { '': 21, 'com.microsoft': 1 }
 
-/** The .onnx bytes of `graph`, weights as inputs. */
-export function graphToOnnx(graph: Graph): Uint8Array {
-  const lowered = graph.nodes.map(lowerNode)
+/** The .onnx bytes of `graph`, weights as inputs; `pieces`: for rows of that many tokens. */
+export function graphToOnnx(graph: Graph, pieces?: QueryPieces): Uint8Array {
+  const lowered = graph.nodes.map((node) => lowerNode(node, pieces))
   return encodeOnnx({
     name: graph.name,
     opsets,
@@ -26,9 +27,9 @@ export interface Lowered {
 }
 
 /** The ONNX nodes of one node, with the constants they need. */
-export function lowerNode(node: Node): Lowered {
-  const lower = lowerings[node.op] as (node: Node, names: Names) => Lowered
-  return lower(node, { inputs: node.inputs.map(({ name }) => name), output: node.output.name })
+export function lowerNode(node: Node, pieces?: QueryPieces): Lowered {
+  const lower = lowerings[node.op] as (node: Node, names: Names, pieces?: QueryPieces) => Lowered
+  return lower(node, { inputs: node.inputs.map(({ name }) => name), output: node.output.name }, pieces)
 }
 
 interface Names {
@@ -36,7 +37,9 @@ interface Names {
   readonly output: string
 }
 
-type Lowerings = { [Op in Operation]: (node: Extract<Node, { op: Op }>, names: Names) => Lowered }
+type Lowerings = {
+  [Op in Operation]: (node: Extract<Node, { op: Op }>, names: Names, pieces?: QueryPieces) => Lowered
+}
 
 const lowerings: Lowerings = {
   linear({ attributes }, { inputs: [x, w, bias], output }) {
@@ -149,27 +152,7 @@ const lowerings: Lowerings = {
       initializers: [],
     }
   },
-  groupQueryAttention({ attributes }, { inputs: [q, k, v, last, length, cos, sin], output }) {
-    return {
-      nodes: [
-        {
-          type: 'GroupQueryAttention',
-          domain: 'com.microsoft',
-          inputs: [q!, k!, v!, '', '', last!, length!, ...(cos === undefined ? [] : [cos, sin!])],
-          outputs: [output, `${output}_presentKey`, `${output}_presentValue`],
-          attributes: {
-            num_heads: { int: attributes.heads },
-            kv_num_heads: { int: attributes.kvHeads },
-            scale: { float: attributes.scale },
-            do_rotary: { int: cos === undefined ? 0 : 1 },
-            ...(attributes.window !== undefined && { local_window_size: { int: attributes.window } }),
-            ...(attributes.softcap !== undefined && { softcap: { float: attributes.softcap } }),
-          },
-        },
-      ],
-      initializers: [],
-    }
-  },
+  groupQueryAttention: ({ attributes }, names, pieces) => lowerGroupQueryAttention(attributes, names, pieces),
 }
 
 function plain(type: string) {

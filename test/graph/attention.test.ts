@@ -2,6 +2,7 @@ import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
 import { environmentCache } from '../../src/engine/environment.ts'
 import { type AttentionKernel, attentionGraph } from '../../src/graph/attention.ts'
+import { type QueryPieces, queryPieces } from '../../src/graph/attentionToOnnx.ts'
 import { graphToOnnx } from '../../src/graph/toOnnx.ts'
 import type { AttentionForm, Positions } from '../../src/model/forms.ts'
 import { Random } from '../../src/tensor/random.ts'
@@ -15,6 +16,7 @@ interface Case {
   readonly window?: number
   readonly softcap?: number
   readonly tokens?: number
+  readonly rows?: number
 }
 
 const fused: [string, Case][] = [
@@ -34,6 +36,16 @@ const fused: [string, Case][] = [
   ['one token', { tokens: 1 }],
 ]
 
+const inPieces: [string, Case][] = [
+  ['of equal size', { tokens: 256 }],
+  ['the last shorter', { tokens: 261 }],
+  ['larger ones in a long row', { tokens: 1100, kvHeads: 1 }],
+  ['no rotary positions', { tokens: 300, turning: 0 }],
+  ['a window shorter than a piece', { tokens: 300, window: 50 }],
+  ['a window longer than a piece', { tokens: 500, window: 200 }],
+  ['a soft cap', { tokens: 300, softcap: 1 }],
+]
+
 const fromPrimitives: [string, Case][] = [
   ['heads of 2', { headDim: 2 }],
   ['heads of 24', { headDim: 24 }],
@@ -50,6 +62,25 @@ describe('attention by the fused kernel', () => {
     const [one, other] = [await run(form, options, 'fused'), await run(form, options, 'primitives')]
     // measured: 2e-6 over outputs of size 10
     expect(Math.max(...one.map((value, i) => Math.abs(value - other[i]!)))).toBeLessThan(2e-5)
+  })
+
+  it.each(inPieces)('gives the same bits in pieces: %s', async (_, options) => {
+    const [form, one] = [formOf(options), { ...options, rows: 1 }]
+    const pieces = queryPieces(1, options.tokens!)
+    expect(pieces!.count).toBeGreaterThan(1)
+    expect(await run(form, one, 'fused', pieces)).toEqual(await run(form, one, 'fused'))
+  })
+
+  it('gives the same within rounding where the last piece is one query, whose product is another routine', async () => {
+    const [form, options] = [formOf({}), { tokens: 257, rows: 1 }]
+    const [whole, other] = [await run(form, options, 'fused'), await run(form, options, 'fused', queryPieces(1, 257))]
+    expect(Math.max(...whole.map((value, i) => Math.abs(value - other[i]!)))).toBeLessThan(2e-5)
+  })
+
+  it('has no pieces for several rows or a short one', () => {
+    expect(queryPieces(2, 1024)).toBeUndefined()
+    expect(queryPieces(1, 128)).toBeUndefined()
+    expect(queryPieces(1, 1)).toBeUndefined()
   })
 
   it.each(fromPrimitives)('is not asked for what it does not compute: %s', async (_, options) => {
@@ -81,17 +112,18 @@ function operations(form: AttentionForm, kernel: AttentionKernel): string[] {
 /** One pass over seeded weights and inputs, the same for every kernel. */
 async function run(
   form: AttentionForm,
-  { kvHeads = 2, tokens = 20 }: Case,
+  { kvHeads = 2, tokens = 20, rows = 2 }: Case,
   kernel: AttentionKernel,
+  pieces?: QueryPieces,
 ): Promise<number[]> {
   const graph = attentionGraph(form, kvHeads, kernel)
   const keys = kvHeads * form.headDim
-  const sizes: Record<string, number> = { B: 2, T: tokens, D: 12, Q: keys * form.groupSize, KV: keys }
+  const sizes: Record<string, number> = { B: rows, T: tokens, D: 12, Q: keys * form.groupSize, KV: keys }
   const environment = environmentCache()
   const feeds: Record<string, ort.Tensor> = {}
   for (const { value, dims, source } of graph.inputs) {
     if (source.from === 'environment') {
-      feeds[value.name] = environment(source.of, 2, tokens)
+      feeds[value.name] = environment(source.of, rows, tokens)
       continue
     }
     const shape = dims.map((dim) => (typeof dim === 'string' ? sizes[dim]! : dim))
@@ -103,7 +135,10 @@ async function run(
       shape,
     )
   }
-  const session = await ort.InferenceSession.create(graphToOnnx(graph), { intraOpNumThreads: 1, logSeverityLevel: 3 })
+  const session = await ort.InferenceSession.create(graphToOnnx(graph, pieces), {
+    intraOpNumThreads: 1,
+    logSeverityLevel: 3,
+  })
   const output = graph.outputs[0]!.value.name
   const result = await session.run(feeds)
   await session.release()
