@@ -1,5 +1,5 @@
 import * as ort from 'onnxruntime-node'
-import { EngineError, UnsupportedModelError } from '../errors.ts'
+import { CalibrationError, EngineError, UnsupportedModelError } from '../errors.ts'
 import type { AttentionKernel } from '../graph/attention.ts'
 import type { Graph } from '../graph/graph.ts'
 import { type HeadKind, programOf, type Stage } from '../graph/program.ts'
@@ -11,6 +11,7 @@ import type {
   Engine,
   OutputDistance,
   PruningPlan,
+  StackName,
   StopSignal,
   TokenLossOptions,
   TokenRows,
@@ -362,6 +363,15 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     if (rows.decoder === undefined && program.stages.some(({ ids }) => ids === 'decoderIds')) {
       throw new EngineError(
         `${model.id}: the rows have no tokens for the decoder, expected source and target of each row`,
+      )
+    }
+    for (const stack of Object.keys(model.architecture.stacks) as StackName[]) {
+      const { positions } = model.architecture.embedding(model.config, stack)
+      const { rowLength } = stack === 'decoder' ? (rows.decoder ?? rows) : rows
+      if (positions === undefined || rowLength + positions.offset <= positions.count) continue
+      const learned = positions.count - positions.offset
+      throw new CalibrationError(
+        `rows of ${rowLength} tokens, but the model has learned ${learned} positions; use shorter rows`,
       )
     }
     return chunksOf(rows, program, width)

@@ -11,9 +11,12 @@ export function embeddingGraph(form: EmbeddingForm, types: TokenTypes = 'first')
   let x = g.apply('embedding', [g.weight('embedTokens', ['V', 'D']), g.data('ids', ['B', 'T'])], {})
   if (form.scale !== undefined) x = g.apply('scale', [x], { by: form.scale })
   if (form.positions !== undefined) {
-    const index = g.environment({ type: 'positionIndex', ...form.positions }, ['T'])
-    const positions = g.apply('embedding', [g.weight('embedPositions', ['P', 'D']), index], {}) // (T,D)
-    x = g.apply('add', [x, positions], {})
+    const { offset, uncounted } = form.positions
+    const index =
+      uncounted === undefined
+        ? g.environment({ type: 'positionIndex', offset }, ['T']) // (T)
+        : g.apply('countPositions', [g.data('ids', ['B', 'T'])], { offset, uncounted }) // (B,T)
+    x = g.apply('add', [x, g.apply('embedding', [g.weight('embedPositions', ['P', 'D']), index], {})], {})
   }
   if (form.sinusoids !== undefined) {
     x = g.apply('add', [x, g.environment({ type: 'sinusoids', ...form.sinusoids }, ['T', 'D'])], {})

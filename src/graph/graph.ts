@@ -40,8 +40,8 @@ export type Environment =
   | { readonly type: 'length' }
   /** (T): 0, 1, … T-1 */
   | { readonly type: 'keyPositions' }
-  /** (T) int64: `offset`, `offset` + 1, …: rows of a table of learned positions with `count` rows */
-  | { readonly type: 'positionIndex'; readonly offset: number; readonly count: number }
+  /** (T) int64: `offset`, `offset` + 1, …: rows of a table of learned positions */
+  | { readonly type: 'positionIndex'; readonly offset: number }
   /** (T,D): sin(t · f) in the first half, cos(t · f) in the second, f = 10000^(-2i/D) */
   | { readonly type: 'sinusoids'; readonly width: number }
   /** (1,T,T) int64: the range of distances that key - query falls into */

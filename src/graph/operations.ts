@@ -26,6 +26,8 @@ export interface OperationAttributes {
   tanh: Record<never, never>
   /** table (V,D), ids (…) → (…,D) */
   embedding: Record<never, never>
+  /** ids (B,T) → (B,T) int64: `offset` + how many of the ids before are not `uncounted`; `offset` - 1 for an `uncounted` one. */
+  countPositions: { readonly offset: number; readonly uncounted: number }
   /** Copies a dimension where the shape says 0, infers the one that says -1. */
   reshape: { readonly shape: readonly number[] }
   transpose: { readonly order: readonly number[] }

@@ -90,6 +90,26 @@ const lowerings: Lowerings = {
   relu: plain('Relu'),
   tanh: plain('Tanh'),
   embedding: plain('Gather'),
+  countPositions({ attributes: { offset, uncounted } }, { inputs: [ids], output }) {
+    const name = (part: string) => `${output}_${part}`
+    const [id, axis, first] = [
+      constant(name('id'), [uncounted]),
+      constant(name('axis'), [1]),
+      constant(name('first'), [offset - 1]),
+    ]
+    const toInt64 = { to: { int: elementTypes.int64 } }
+    return {
+      nodes: [
+        { type: 'Equal', inputs: [ids!, id.name], outputs: [name('isId')] },
+        { type: 'Not', inputs: [name('isId')], outputs: [name('isCounted')] },
+        { type: 'Cast', inputs: [name('isCounted')], outputs: [name('counted')], attributes: toInt64 },
+        { type: 'CumSum', inputs: [name('counted'), axis.name], outputs: [name('sums')] },
+        { type: 'Mul', inputs: [name('sums'), name('counted')], outputs: [name('places')] },
+        { type: 'Add', inputs: [name('places'), first.name], outputs: [output] },
+      ],
+      initializers: [id, axis, first],
+    }
+  },
   reshape: ({ attributes }, names) => withConstants('Reshape', names, [attributes.shape]),
   transpose: ({ attributes }, names) => one('Transpose', names, { perm: { ints: attributes.order } }),
   slice: ({ attributes: { axis, start, end } }, names) => withConstants('Slice', names, [[start], [end], [axis]]),

@@ -107,8 +107,11 @@ export interface MlpForm {
 /** x = norm(table[ids] · scale + positions[t + offset]), each part where it is given. */
 export interface EmbeddingForm {
   readonly scale?: number
-  /** Learned positions; the table has `count` rows, position 0 is row `offset` (2 in OPT). */
-  readonly positions?: { readonly offset: number; readonly count: number }
+  /**
+   * Learned positions; the table has `count` rows, position 0 is row `offset` (2 in OPT). Where there is an `uncounted` id,
+   * positions count the other ids alone, and the row of that id is the one before `offset` (RoBERTa).
+   */
+  readonly positions?: { readonly offset: number; readonly count: number; readonly uncounted?: number }
   /** Positions are sines in the first half of the channels and cosines in the second (Marian). */
   readonly sinusoids?: { readonly width: number }
   /** Row 0 of `tokenTypes` is added: all tokens are of the first type. */

@@ -23,9 +23,14 @@ import {
 
 const fixtures = [
   ...['bert', 'bert-cls', 'distilbert', 'roberta'].map((name) => `tiny-random/${name}`),
-  ...['bert-headless', 'bert-tokens', 'distilbert-cls', 'roberta-cls', 'roberta-headless'].map(
-    (name) => `tiny-encoders/${name}`,
-  ),
+  ...[
+    'bert-headless',
+    'bert-tokens',
+    'distilbert-cls',
+    'roberta-cls',
+    'roberta-headless',
+    'roberta-padding-inside',
+  ].map((name) => `tiny-encoders/${name}`),
 ]
 
 let folder = ''

@@ -18,6 +18,7 @@ const families = 'bert bert-cls roberta distilbert t5 flan-t5-gated bart marian'
 /** The forms and shapes those leave out, with padding; make.py beside them says which. */
 const variants = [
   ...['bert-headless', 'bert-old-names', 'bert-pretraining', 'bert-tokens', 'roberta-headless', 'roberta-cls'],
+  'roberta-padding-inside',
   ...['distilbert-cls', 't5-wide-heads', 't5-untied', 'bart-scaled', 'marian-unshared'],
 ]
 
@@ -264,7 +265,12 @@ it('says what each kind of model is scored by', async () => {
   expect(first).toMatchObject({
     ...{ bert: 'maskedToken', roberta: 'maskedToken', 'bert-old-names': 'maskedToken' },
     ...{ 'bert-cls': 'rowClass', 'roberta-cls': 'rowClass', 'distilbert-cls': 'rowClass' },
-    ...{ 'bert-headless': 'hiddenStates', 'roberta-headless': 'hiddenStates', 'bert-tokens': 'hiddenStates' },
+    ...{
+      'bert-headless': 'hiddenStates',
+      'roberta-headless': 'hiddenStates',
+      'roberta-padding-inside': 'hiddenStates',
+      'bert-tokens': 'hiddenStates',
+    },
     ...{ t5: 'spanCorruption', bart: 'spanCorruption' },
   })
 })

@@ -22,9 +22,14 @@ const hasTransformersJs = existsSync(join(consumers, 'node_modules/@huggingface/
 
 const encoders = [
   ...['bert', 'bert-cls', 'distilbert', 'roberta'].map((name) => `tiny-random/${name}`),
-  ...['bert-headless', 'bert-tokens', 'distilbert-cls', 'roberta-cls', 'roberta-headless'].map(
-    (name) => `tiny-encoders/${name}`,
-  ),
+  ...[
+    'bert-headless',
+    'bert-tokens',
+    'distilbert-cls',
+    'roberta-cls',
+    'roberta-headless',
+    'roberta-padding-inside',
+  ].map((name) => `tiny-encoders/${name}`),
 ]
 const encoderDecoders = ['bart', 'flan-t5-gated', 'marian', 't5'].map((name) => `tiny-random/${name}`)
 const decoders = [

@@ -13,8 +13,8 @@ import { layerNormWeights, projection } from '../weightTable.ts'
 export interface BertVariant {
   /** What names begin with in a checkpoint of a model with a head: `bert.`. */
   readonly prefix: string
-  /** Row of the table of positions that the first token reads. */
-  positionOffset(config: ModelConfig): number
+  /** Where positions begin in their table, and which id they do not count. */
+  positions(config: ModelConfig): { readonly offset: number; readonly uncounted?: number }
   /** Tensors of the masked-LM head and their common prefix. */
   readonly maskedHead: {
     readonly dense: string
@@ -33,7 +33,7 @@ export const bert = bertLike(
   { bert: encoderClasses('bert', 'Bert', { AutoModelForPreTraining: 'BertForPreTraining' }) },
   {
     prefix: 'bert.',
-    positionOffset: () => 0,
+    positions: () => ({ offset: 0 }),
     maskedHead: {
       dense: 'cls.predictions.transform.dense',
       norm: 'cls.predictions.transform.LayerNorm',
@@ -106,7 +106,7 @@ export function bertLike(transformers: Architecture['transformers'], variant: Be
       ...extraHeads(has, `${prefix}pooler.dense`),
     }),
     embedding: (config) => ({
-      positions: { offset: variant.positionOffset(config), count: bertSizes(config)['P']! },
+      positions: { ...variant.positions(config), count: bertSizes(config)['P']! },
       tokenTypes: true,
       norm: normOf(config),
     }),

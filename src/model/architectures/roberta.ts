@@ -8,13 +8,13 @@ const classes = {
   camembert: encoderClasses('camembert', 'Camembert'),
 }
 
-/**
- * RoBERTa, XLM-RoBERTa, CamemBERT: BERT whose positions begin behind the padding id. They count every token, where
- * transformers skips ids equal to the padding id also in the middle of a row.
- */
+/** RoBERTa, XLM-RoBERTa, CamemBERT: BERT whose positions begin behind the padding id and do not count it. */
 export const roberta = bertLike(classes, {
   prefix: 'roberta.',
-  positionOffset: (config) => (config['pad_token_id'] === 0 ? 0 : countOf(config, 'pad_token_id', 1)) + 1,
+  positions(config) {
+    const padding = config['pad_token_id'] === 0 ? 0 : countOf(config, 'pad_token_id', 1)
+    return { offset: padding + 1, uncounted: padding }
+  },
   maskedHead: {
     dense: 'lm_head.dense',
     norm: 'lm_head.layer_norm',
