@@ -1,9 +1,11 @@
 import { basename } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { UnsupportedModelError } from '../errors.ts'
 import type { GgufValue } from '../format/gguf/ggufValue.ts'
 import { countOf, numberOf, objectOf } from '../model/configValue.ts'
-import type { AttentionForm, MlpForm, NormForm } from '../model/forms.ts'
+import type { AttentionForm, MlpForm, NormForm, RopeForm } from '../model/forms.ts'
 import type { Model } from '../model/model.ts'
+import { ropeOf } from '../model/rope.ts'
 
 /** The numbers of one layer as llama.cpp reads them. */
 export interface GgufLayer {
@@ -67,20 +69,23 @@ export function decoderMetadata(
 }
 
 /**
- * Positions as metadata. Frequencies divided by one number are linear scaling; by several, as in Llama 3, factors in a tensor,
- * which the architectures `llama` and `deci` read. Throws `UnsupportedModelError` where the architecture has neither.
+ * Positions as metadata. Frequencies divided by one number are linear scaling, those of YaRN are named as such; others divided by
+ * several numbers, as in Llama 3, are factors in a tensor, which the architectures `llama` and `deci` read. Throws
+ * `UnsupportedModelError` where the architecture has none of these.
  */
 export function ropeMetadata(model: Model, architecture: string): RopeMetadata {
   const E = model.sizes['E']!
   const parameters = objectOf(model.config, 'rope_parameters') ?? {}
   const theta = numberOf(parameters['rope_theta'] === undefined ? model.config : parameters, 'rope_theta', 10000)
   const positions = attentionForms(model)[0]?.positions
-  const frequencies = positions?.type === 'rotary' ? positions.rope.inverseFrequencies : []
-  const factors = Float32Array.from(frequencies, (frequency, i) => theta ** ((-2 * i) / E) / frequency)
+  const rope = positions?.type === 'rotary' ? positions.rope : { inverseFrequencies: [] }
+  const factors = Float32Array.from(rope.inverseFrequencies, (frequency, i) => theta ** ((-2 * i) / E) / frequency)
   const entries: [string, GgufValue][] = [
     ['rope.dimension_count', uint32(E)],
     ['rope.freq_base', float32(theta)],
   ]
+  if (rope.magnitude !== undefined)
+    return { entries: [...entries, ...yarnEntries(model, theta, rope)], factors: undefined }
   const first = factors[0] ?? 1
   const isLinear = factors.every((factor) => Math.abs(factor / first - 1) < 1e-6)
   if (isLinear && Math.abs(first - 1) < 1e-6) return { entries, factors: undefined }
@@ -94,6 +99,30 @@ export function ropeMetadata(model: Model, architecture: string): RopeMetadata {
     )
   }
   return { entries, factors }
+}
+
+/** YaRN with what llama.cpp can be told of it. Throws `UnsupportedModelError` where the model's is not what that makes. */
+function yarnEntries(model: Model, theta: number, rope: RopeForm): [string, GgufValue][] {
+  const { config } = model
+  const scaling = objectOf(config, 'rope_parameters') ?? objectOf(config, 'rope_scaling') ?? {}
+  const longest = config['max_position_embeddings']
+  const context = countOf(scaling, 'original_max_position_embeddings', countOf(config, 'max_position_embeddings', 1))
+  const factor = numberOf(scaling, 'factor', Number(longest) / context)
+  const betas = Object.fromEntries(
+    (['beta_fast', 'beta_slow'] as const).flatMap((key) => (scaling[key] ? [[key, numberOf(scaling, key)]] : [])),
+  )
+  const said = { rope_type: 'yarn', rope_theta: theta, factor, original_max_position_embeddings: context, ...betas }
+  if (!isDeepStrictEqual(ropeOf(said, model.sizes['E']!, longest), rope)) {
+    throw new UnsupportedModelError(
+      `${model.id}: the "attention_factor", "mscale" or "truncate" of its rope_parameters is not YaRN's default, which llama.cpp is not told; export to huggingface or onnx`,
+    )
+  }
+  return [
+    ['rope.scaling.type', string('yarn')],
+    ['rope.scaling.factor', float32(factor)],
+    ['rope.scaling.original_context_length', uint32(context)],
+    ...Object.entries(betas).map(([key, value]): [string, GgufValue] => [`rope.scaling.yarn_${key}`, float32(value)]),
+  ]
 }
 
 /** The GGUF architectures by what each can compute, over and above pre-norm RMS, rotary halves and a gated SiLU mlp. */
@@ -164,6 +193,7 @@ function oddAttention(form: AttentionForm, family: GgufFamily): string | undefin
   if (postNorm) return 'a norm behind it'
   if ((headNorm !== undefined) !== can.headNorm) return headNorm ? 'norms on its heads' : 'no norms on its heads'
   if (positions.type !== 'rotary' || positions.rope.inverseFrequencies.length !== headDim / 2) return 'other positions'
+  if (positions.rope.long !== undefined) return "LongRoPE's positions"
   if (Math.abs(scale * Math.sqrt(headDim) - 1) > 1e-6) return 'another scale'
   if (softcap !== undefined) return 'capped scores'
   if ((biases.qkv && !can.qkvBias) || (biases.o && !can.oBias)) return 'biases'

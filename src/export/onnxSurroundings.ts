@@ -159,7 +159,12 @@ export class Surroundings {
 
   /** (P,R/2), every position the model knows, or the rows of these: (B,1,1,T,R/2). */
   #rotary(label: string, rope: RopeForm, wave: (angle: number) => number, isFused: boolean): string {
-    const count = Math.min(maxPositions, countOf(this.#model.config, 'max_position_embeddings', 2048))
+    const count = Math.min(
+      maxPositions,
+      countOf(this.#model.config, 'max_position_embeddings', 2048),
+      // a graph cannot turn back what it has in its cache when a row grows longer
+      rope.long?.beyond ?? maxPositions,
+    )
     const half = rope.inverseFrequencies.length
     const precision = isFused ? this.#tables : 'float32'
     const name = `rotary_${label}_${this.#numberOf(rope)}`

@@ -1,11 +1,15 @@
 import type { RopeForm } from '../model/forms.ts'
 
 /** (T,R/2) `wave` of position · frequency; the angle is a float32 product, as the reference implementations compute it. */
-export function rotaryTable({ inverseFrequencies }: RopeForm, tokens: number, wave: (angle: number) => number) {
+export function rotaryTable(rope: RopeForm, tokens: number, wave: (angle: number) => number) {
+  const { long, magnitude = 1 } = rope
+  const { inverseFrequencies } = long !== undefined && tokens > long.beyond ? long : rope
   const half = inverseFrequencies.length
   const table = new Float32Array(tokens * half)
   for (let t = 0; t < tokens; t++) {
-    for (let i = 0; i < half; i++) table[t * half + i] = wave(Math.fround(t * Math.fround(inverseFrequencies[i]!)))
+    for (let i = 0; i < half; i++) {
+      table[t * half + i] = wave(Math.fround(t * Math.fround(inverseFrequencies[i]!))) * magnitude
+    }
   }
   return table
 }

@@ -24,6 +24,15 @@ export function numberOf(config: ModelConfig, key: string, fallback?: number): n
   return value
 }
 
+/** A list of `count` numbers of config.json, none of them zero. */
+export function numbersOf(config: ModelConfig, key: string, count: number): readonly number[] {
+  const value = config[key]
+  const isNumber = (each: unknown) => typeof each === 'number' && Number.isFinite(each) && each !== 0
+  if (Array.isArray(value) && value.length === count && value.every(isNumber)) return value
+  const found = Array.isArray(value) ? `a list of ${value.length}` : show(value)
+  throw new UnsupportedModelError(`config.json: "${key}" is ${found}, expected a list of ${count} numbers other than 0`)
+}
+
 /** A true/false value of config.json, `fallback` where the key is absent or null. */
 export function flagOf(config: ModelConfig, key: string, fallback: boolean): boolean {
   const value = config[key] ?? fallback

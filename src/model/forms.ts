@@ -11,6 +11,10 @@ export type NormForm =
 export interface RopeForm {
   /** One angle per pair of channels and position: R/2 values, radians per token. The R first channels of a head turn. */
   readonly inverseFrequencies: readonly number[]
+  /** What cosines and sines are multiplied by (YaRN, LongRoPE); 1 unless given. */
+  readonly magnitude?: number
+  /** All positions of a row with more than `beyond` tokens turn at these instead (LongRoPE). */
+  readonly long?: { readonly beyond: number; readonly inverseFrequencies: readonly number[] }
 }
 
 /** How attention learns about positions. */

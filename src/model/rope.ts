@@ -1,6 +1,6 @@
 import { UnsupportedModelError } from '../errors.ts'
 import type { ModelConfig } from '../types.ts'
-import { choiceOf, numberOf, objectOf } from './configValue.ts'
+import { choiceOf, flagOf, numberOf, numbersOf, objectOf } from './configValue.ts'
 import type { RopeForm } from './forms.ts'
 
 /** What families call and assume where config.json does not say it in the common words. */
@@ -14,26 +14,26 @@ export interface RopeDefaults {
 }
 
 /**
- * The rotary frequencies of config.json: θ_i = base^(-2i/R) for the R channels of a head that turn, then scaled. Reads both
- * spellings, `rope_theta` with `rope_scaling`, and `rope_parameters` of transformers 5. `linear` divides every frequency by
- * `factor`; `llama3` (Llama 3.1) divides the long waves only and blends in between, as transformers' modeling_rope_utils
- * does. Throws `UnsupportedModelError` for any other type.
+ * The rotary positions of config.json: frequencies θ_i = base^(-2i/R) for the R channels of a head that turn, then scaled. Reads
+ * both spellings, `rope_theta` with `rope_scaling`, and `rope_parameters` of transformers 5. Throws `UnsupportedModelError` for a
+ * type of scaling that is not in the list below.
  */
 export function readRope(config: ModelConfig, headDim: number, defaults: RopeDefaults = {}): RopeForm {
   const { base = 10000, baseKey = 'rope_theta', share = 1, shareKey = 'partial_rotary_factor' } = defaults
   const scaling = objectOf(config, 'rope_parameters') ?? objectOf(config, 'rope_scaling') ?? {}
-  return ropeOf(
-    {
-      ...scaling,
-      rope_theta: scaling['rope_theta'] ?? config[baseKey] ?? base,
-      partial_rotary_factor: scaling['partial_rotary_factor'] ?? config[shareKey] ?? share,
-    },
-    headDim,
-  )
+  const parameters = {
+    ...scaling,
+    rope_theta: scaling['rope_theta'] ?? config[baseKey] ?? base,
+    partial_rotary_factor: scaling['partial_rotary_factor'] ?? config[shareKey] ?? share,
+    // Phi-3 says it beside the other sizes
+    original_max_position_embeddings:
+      config['original_max_position_embeddings'] ?? scaling['original_max_position_embeddings'],
+  }
+  return ropeOf(parameters, headDim, config['max_position_embeddings'])
 }
 
-/** The frequencies of one `rope_parameters` object, complete with `rope_theta`. */
-export function ropeOf(parameters: ModelConfig, headDim: number): RopeForm {
+/** The positions of one `rope_parameters` object, complete with `rope_theta`; `longest`: the config's `max_position_embeddings`. */
+export function ropeOf(parameters: ModelConfig, headDim: number, longest: unknown): RopeForm {
   const turning = Math.floor(headDim * numberOf(parameters, 'partial_rotary_factor', 1))
   if (turning % 2 !== 0 || turning < 2 || turning > headDim) {
     throw new UnsupportedModelError(
@@ -43,23 +43,105 @@ export function ropeOf(parameters: ModelConfig, headDim: number): RopeForm {
   }
   const base = numberOf(parameters, 'rope_theta')
   const typeKey = parameters['rope_type'] === undefined ? 'type' : 'rope_type'
-  const type = choiceOf(parameters, typeKey, ['default', 'linear', 'llama3'], 'default')
+  const type = choiceOf(parameters, typeKey, ropeTypes, 'default')
+  // Phi-3's first configs call LongRoPE so
+  const isLongRope = type === 'longrope' || type === 'su' || (type === 'yarn' && 'short_factor' in parameters)
   const frequencies = Array.from({ length: turning / 2 }, (_, i) => base ** ((-2 * i) / turning))
-  return { inverseFrequencies: frequencies.map((frequency) => scaleFrequency[type](frequency, parameters)) }
+  return scaleRope[isLongRope ? 'longrope' : type]({
+    frequencies,
+    base,
+    scaling: {
+      ...parameters,
+      original_max_position_embeddings: parameters['original_max_position_embeddings'] ?? longest,
+      max_position_embeddings: longest,
+    },
+  })
 }
 
-const scaleFrequency: Record<'default' | 'linear' | 'llama3', (frequency: number, scaling: ModelConfig) => number> = {
-  default: (frequency) => frequency,
-  linear: (frequency, scaling) => frequency / numberOf(scaling, 'factor'),
-  llama3(frequency, scaling) {
+const ropeTypes = ['default', 'linear', 'llama3', 'yarn', 'longrope', 'su'] as const
+
+interface Unscaled {
+  readonly frequencies: readonly number[]
+  readonly base: number
+  readonly scaling: ModelConfig
+}
+
+/** As transformers' modeling_rope_utils scales. */
+const scaleRope: Record<(typeof ropeTypes)[number], (unscaled: Unscaled) => RopeForm> = {
+  default: ({ frequencies }) => ({ inverseFrequencies: frequencies }),
+  linear: ({ frequencies, scaling }) => {
     const factor = numberOf(scaling, 'factor')
-    const low = numberOf(scaling, 'low_freq_factor')
-    const high = numberOf(scaling, 'high_freq_factor')
-    const context = numberOf(scaling, 'original_max_position_embeddings')
+    return { inverseFrequencies: frequencies.map((frequency) => frequency / factor) }
+  },
+  llama3,
+  yarn,
+  longrope: longRope,
+  su: longRope,
+}
+
+/** Llama 3.1: long waves are divided by `factor`, short ones left, those between blended. */
+function llama3({ frequencies, scaling }: Unscaled): RopeForm {
+  const factor = numberOf(scaling, 'factor')
+  const low = numberOf(scaling, 'low_freq_factor')
+  const high = numberOf(scaling, 'high_freq_factor')
+  const context = numberOf(scaling, 'original_max_position_embeddings')
+  const scale = (frequency: number) => {
     const wavelength = (2 * Math.PI) / frequency
     if (wavelength < context / high) return frequency
     if (wavelength > context / low) return frequency / factor
     const blend = (context / wavelength - low) / (high - low)
     return ((1 - blend) * frequency) / factor + blend * frequency
-  },
+  }
+  return { inverseFrequencies: frequencies.map(scale) }
 }
+
+/**
+ * YaRN (arXiv 2309.00071): pairs of channels that turn more than β_fast times in the original context keep their frequency, those
+ * that turn less than β_slow times are divided by `factor`, and a ramp over the number of the pair leads from one to the other.
+ */
+function yarn({ frequencies, base, scaling }: Unscaled): RopeForm {
+  const context = numberOf(scaling, 'original_max_position_embeddings')
+  const factor = numberOf(scaling, 'factor', numberOf(scaling, 'max_position_embeddings', context) / context)
+  const turning = 2 * frequencies.length
+  const pairTurning = (times: number) => (turning * Math.log(context / (times * 2 * Math.PI))) / (2 * Math.log(base))
+  const isTruncated = flagOf(scaling, 'truncate', true)
+  const [fast, slow] = [
+    pairTurning(numberOf(scaling, 'beta_fast', 0) || 32),
+    pairTurning(numberOf(scaling, 'beta_slow', 0) || 1),
+  ]
+  const first = Math.max(isTruncated ? Math.floor(fast) : fast, 0)
+  const last = Math.min(isTruncated ? Math.ceil(slow) : slow, turning - 1)
+  const width = first === last ? 0.001 : last - first
+  return {
+    inverseFrequencies: frequencies.map((frequency, i) => {
+      const ramp = Math.min(1, Math.max(0, (i - first) / width))
+      return (frequency / factor) * ramp + frequency * (1 - ramp)
+    }),
+    ...magnitudeOf(numberOf(scaling, 'attention_factor', yarnMagnitude(scaling, factor))),
+  }
+}
+
+/** What makes up for the flatter scores of longer rows: 1 + 0.1 m ln(factor), DeepSeek's m and that of all dimensions compared. */
+function yarnMagnitude(scaling: ModelConfig, factor: number): number {
+  const magnitude = (m: number) => (factor <= 1 ? 1 : 0.1 * m * Math.log(factor) + 1)
+  const [m, ofAll] = [numberOf(scaling, 'mscale', 0), numberOf(scaling, 'mscale_all_dim', 0)]
+  return m !== 0 && ofAll !== 0 ? magnitude(m) / magnitude(ofAll) : magnitude(1)
+}
+
+/** LongRoPE (arXiv 2402.13753): each frequency has a divisor, another one in rows longer than the original context. */
+function longRope({ frequencies, scaling }: Unscaled): RopeForm {
+  const context = numberOf(scaling, 'original_max_position_embeddings')
+  const factor = numberOf(scaling, 'factor', numberOf(scaling, 'max_position_embeddings', context) / context)
+  const divided = (key: string) => {
+    const divisors = numbersOf(scaling, key, frequencies.length)
+    return frequencies.map((frequency, i) => frequency / divisors[i]!)
+  }
+  const magnitude = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(context))
+  return {
+    inverseFrequencies: divided('short_factor'),
+    ...magnitudeOf(numberOf(scaling, 'attention_factor', magnitude)),
+    long: { beyond: context, inverseFrequencies: divided('long_factor') },
+  }
+}
+
+const magnitudeOf = (magnitude: number): Pick<RopeForm, 'magnitude'> => (magnitude === 1 ? {} : { magnitude })

@@ -15,7 +15,7 @@ const variants = [
   ...['baichuan-7b', 'baichuan-13b', 'bloom-six-heads', 'falcon-alibi', 'falcon-grouped', 'falcon-grouped-one-norm'],
   ...['gemma-legacy', 'gemma2-window', 'gemma3-window', 'gpt2-odd-heads', 'gpt_neox-sequential', 'llama-biases'],
   ...['llama-one-head', 'mistral-window', 'opt-no-biases', 'phi-head-norms', 'phi3-partial', 'qwen2-window'],
-  'qwen3-wide-heads',
+  ...['qwen3-wide-heads', 'qwen3-yarn', 'llama-yarn-untruncated', 'phi3-long', 'phi3-short'],
 ]
 
 const fixtures = [...families.map((name) => `tiny-random/${name}`), ...variants.map((name) => `tiny-variants/${name}`)]

@@ -41,8 +41,11 @@ function typeOf(config: ModelConfig, layer: number): LayerType {
 function gemma3Rope(config: ModelConfig, headDim: number, layer: number): RopeForm {
   const type = typeOf(config, layer)
   const base = type === 'full_attention' ? 1e6 : 1e4
+  const longest = config['max_position_embeddings']
   const parameters = objectOf(config, 'rope_parameters')
-  if (parameters !== undefined) return ropeOf({ rope_theta: base, ...objectOf(parameters, type) }, headDim)
+  if (parameters !== undefined) {
+    return ropeOf({ rope_theta: base, ...objectOf(parameters, type) }, headDim, longest)
+  }
   if (type === 'full_attention') return readRope(config, headDim, { base })
-  return ropeOf({ rope_theta: numberOf(config, 'rope_local_base_freq', base) }, headDim)
+  return ropeOf({ rope_theta: numberOf(config, 'rope_local_base_freq', base) }, headDim, longest)
 }
