@@ -13,15 +13,13 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { loadModel, openEngine } from 'blockpruner'
+import { families, rowsOf } from './familyRows.mjs'
 
-const decoders = 'llama mistral qwen2 qwen3 gemma gemma2 gemma3 phi phi3 gpt2 gpt_neox opt bloom falcon'.split(' ')
-const encoders = ['bert', 'roberta', 'distilbert']
-const encoderDecoders = ['t5', 'flan-t5', 'bart', 'marian']
 const { values } = parseArgs({
   options: {
     python: { type: 'string', default: process.env.BLOCKPRUNER_PYTHON },
     folder: { type: 'string', default: join(tmpdir(), 'family-speed') },
-    families: { type: 'string', default: [...decoders, ...encoders, ...encoderDecoders].join(',') },
+    families: { type: 'string', default: families.join(',') },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
     hidden: { type: 'string', default: '512' },
@@ -44,41 +42,17 @@ const clocks = {
 const now = clocks[values.clock]
 const emptyPlan = { blocks: [], units: {} }
 
-/** Ids without special tokens, the same for both sides. */
-function idsOf(count, seed) {
-  let state = seed
-  return Int32Array.from({ length: count }, () => {
-    state = (state * 1103515245 + 12345) % 2147483648
-    return 10 + (state % (vocabulary - 10))
-  })
-}
+const tableOf = ({ ids, rowLength }, values = ids) =>
+  Array.from({ length: ids.length / rowLength }, (_, row) => [
+    ...values.subarray(row * rowLength, (row + 1) * rowLength),
+  ])
 
-const tableOf = (ids, length) =>
-  Array.from({ length: ids.length / length }, (_, row) => [...ids.subarray(row * length, (row + 1) * length)])
-
-/** The same work in the words of both sides. An encoder predicts every position; a decoder behind one is a quarter as long. */
-function work(family, rows, length) {
-  const ids = idsOf(rows * length, 1)
-  const inputs = { input_ids: tableOf(ids, length) }
-  if (decoders.includes(family)) {
-    return {
-      rows: { ids, rows, rowLength: length },
-      inputs: { ...inputs, labels: inputs.input_ids },
-      tokens: ids.length,
-    }
-  }
-  if (encoders.includes(family)) {
-    const targets = idsOf(rows * length, 2)
-    const labels = tableOf(targets, length)
-    return { rows: { ids, rows, rowLength: length, targets }, inputs: { ...inputs, labels }, tokens: ids.length }
-  }
-  const short = length / 4
-  const [read, targets] = [idsOf(rows * short, 2), idsOf(rows * short, 3)]
-  return {
-    rows: { ids, rows, rowLength: length, decoder: { ids: read, rows, rowLength: short, targets } },
-    inputs: { ...inputs, decoder_input_ids: tableOf(read, short), labels: tableOf(targets, short) },
-    tokens: ids.length + read.length,
-  }
+/** The same rows in the words of transformers. */
+function inputsOf(rows) {
+  const input_ids = tableOf(rows)
+  const { decoder } = rows
+  if (decoder === undefined) return { input_ids, labels: tableOf(rows, rows.targets) }
+  return { input_ids, decoder_input_ids: tableOf(decoder), labels: tableOf(decoder, decoder.targets) }
 }
 
 async function openPeer(family) {
@@ -107,8 +81,10 @@ async function openPeer(family) {
 
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
 
-async function measure(family, engine, peer, [count, length]) {
-  const { rows, inputs, tokens } = work(family, count, length)
+async function measure(family, model, engine, peer, [count, length]) {
+  const rows = rowsOf(model.architecture.family, vocabulary, count, length)
+  const inputs = inputsOf(rows)
+  const tokens = rows.ids.length + (rows.decoder?.ids.length ?? 0)
   const predictions = (rows.decoder ?? rows).targets?.length ?? count * (length - 1)
   const ours = async () => {
     const begin = now()
@@ -151,7 +127,7 @@ for (const family of values.families.split(',')) {
   const model = await loadModel(join(values.folder, family))
   const engine = openEngine(model, { threads })
   for (const shape of shapes) {
-    const { own, peer: theirs, name, ratio } = await measure(family, engine, peer, shape)
+    const { own, peer: theirs, name, ratio } = await measure(family, model, engine, peer, shape)
     const shown = shape.join(' x ')
     console.log(`| ${family} | ${shown} | ${own.toFixed(0)} | ${theirs.toFixed(0)} | ${name} | ${ratio.toFixed(2)} |`)
     if (ratio > limit) slow.push(`${family} ${shown}: ${ratio.toFixed(2)}`)

@@ -20,7 +20,10 @@ export const headStage = 'head'
 const wordTables = ['embedTokens', 'embedPositions']
 
 /** Go on in the precision they are handed: their results are no larger than their inputs, or stay small enough for a half. */
-const staysHalf = ['silu', 'gelu', 'geluTanh', 'relu', 'mul', 'reshape', 'transpose', 'slice', 'concat']
+const staysHalf = [
+  ...['silu', 'gelu', 'geluTanh', 'quickGelu', 'relu', 'tanh'],
+  ...['mul', 'reshape', 'transpose', 'slice', 'concat'],
+]
 
 type FixedNumbers = Extract<InputSource, { from: 'constant' }>
 

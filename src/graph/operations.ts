@@ -22,7 +22,11 @@ export interface OperationAttributes {
   gelu: Record<never, never>
   /** x · ½ (1 + tanh(√(2/π) (x + 0.044715 x³))) */
   geluTanh: Record<never, never>
+  /** x · sigmoid(1.702 x) */
+  quickGelu: Record<never, never>
   relu: Record<never, never>
+  /** max(x, 0)² */
+  squaredRelu: Record<never, never>
   tanh: Record<never, never>
   /** table (V,D), ids (…) → (…,D) */
   embedding: Record<never, never>

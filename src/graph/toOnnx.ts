@@ -73,21 +73,21 @@ const lowerings: Lowerings = {
       initializers: [axis, least],
     }
   },
-  silu: (_, { inputs, output }) => ({
-    nodes: [
-      {
-        type: 'QuickGelu', // x · sigmoid(α x) in one pass
-        domain: 'com.microsoft',
-        inputs,
-        outputs: [output],
-        attributes: { alpha: { float: 1 } },
-      },
-    ],
-    initializers: [],
-  }),
+  silu: (_, names) => sigmoidTimes(names, 1),
   gelu: plain('Gelu'),
   geluTanh: (_, names) => one('Gelu', names, { approximate: { string: 'tanh' } }),
+  quickGelu: (_, names) => sigmoidTimes(names, 1.702),
   relu: plain('Relu'),
+  squaredRelu(_, { inputs, output }) {
+    const positive = `${output}_positive`
+    return {
+      nodes: [
+        { type: 'Relu', inputs, outputs: [positive] },
+        { type: 'Mul', inputs: [positive, positive], outputs: [output] },
+      ],
+      initializers: [],
+    }
+  },
   tanh: plain('Tanh'),
   embedding: plain('Gather'),
   countPositions({ attributes: { offset, uncounted } }, { inputs: [ids], output }) {
@@ -181,6 +181,12 @@ function plain(type: string) {
 
 function one(type: string, { inputs, output }: Names, attributes: OnnxNode['attributes'] = {}): Lowered {
   return { nodes: [{ type, inputs, outputs: [output], attributes }], initializers: [] }
+}
+
+/** x · sigmoid(α x) in one pass. */
+const sigmoidTimes = (names: Names, alpha: number): Lowered => {
+  const { nodes } = one('QuickGelu', names, { alpha: { float: alpha } })
+  return { nodes: nodes.map((node) => ({ ...node, domain: 'com.microsoft' })), initializers: [] }
 }
 
 function withConstants(

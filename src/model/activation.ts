@@ -7,10 +7,16 @@ const activations = {
   silu: 'silu',
   swish: 'silu',
   gelu: 'gelu',
+  gelu_python: 'gelu',
   gelu_new: 'geluTanh',
   gelu_fast: 'geluTanh',
   gelu_pytorch_tanh: 'geluTanh',
+  gelu_accurate: 'geluTanh',
+  gelu_python_tanh: 'geluTanh',
+  quick_gelu: 'quickGelu',
   relu: 'relu',
+  relu2: 'squaredRelu',
+  tanh: 'tanh',
 } as const satisfies Record<string, Activation>
 
 type Name = keyof typeof activations

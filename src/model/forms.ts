@@ -87,7 +87,7 @@ export interface PositionBiasForm {
   readonly bothDirections: boolean
 }
 
-export type Activation = 'silu' | 'gelu' | 'geluTanh' | 'relu'
+export type Activation = 'silu' | 'gelu' | 'geluTanh' | 'quickGelu' | 'relu' | 'squaredRelu' | 'tanh'
 
 /** y = x + down(act(gate(h)) · up(h)) or, not gated, y = x + down(act(up(h))); h = norm(x). */
 export interface MlpForm {
@@ -128,7 +128,7 @@ export interface HeadForm {
   /** Absent: h = x. */
   readonly norm?: NormForm
   /** h becomes norm(act(headProj h + headBias)), the norm where there is one: masked-LM heads, poolers. */
-  readonly transform?: { readonly activation: Activation | 'tanh'; readonly norm?: NormForm }
+  readonly transform?: { readonly activation: Activation; readonly norm?: NormForm }
   readonly scale?: number
   /** Only the first position of a row predicts: a class of the whole row. */
   readonly readsFirst?: boolean

@@ -23,11 +23,13 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
 
 /** The model in the folder or .gguf file at `path`, named `id`. */
 export async function openModel(id: string, path: string): Promise<Model> {
-  if (path.endsWith('.gguf')) return describeModel(id, path, await openGguf(path))
-  const folder = await openFolder(path)
-  // a custom export of ours: the base family without some blocks, or with narrower ones
-  if (isCustomConfig(folder.config)) {
-    return describeModel(id, path, { ...folder, ...readCustomConfig(folder.config), addedBiases: true })
+  const opened = path.endsWith('.gguf') ? await openGguf(path) : await openFolder(path)
+  try {
+    if (path.endsWith('.gguf') || !isCustomConfig(opened.config)) return describeModel(id, path, opened)
+    // a custom export of ours: the base family without some blocks, or with narrower ones
+    return describeModel(id, path, { ...opened, ...readCustomConfig(opened.config), addedBiases: true })
+  } catch (error) {
+    await opened.weights.close()
+    throw error
   }
-  return describeModel(id, path, folder)
 }

@@ -18,7 +18,7 @@ const families = 'bert bert-cls roberta distilbert t5 flan-t5-gated bart marian'
 /** The forms and shapes those leave out, with padding; make.py beside them says which. */
 const variants = [
   ...['bert-headless', 'bert-old-names', 'bert-pretraining', 'bert-tokens', 'roberta-headless', 'roberta-cls'],
-  'roberta-padding-inside',
+  ...['roberta-padding-inside', 'bert-untied'],
   ...['distilbert-cls', 't5-wide-heads', 't5-untied', 'bart-scaled', 'marian-unshared'],
 ]
 
@@ -234,7 +234,7 @@ it.each(['t5', 'flan-t5-gated'])('%s keeps its position bias when the attention 
 it.each([
   ['tiny-random/bert', { position_embedding_type: 'relative_key' }, 'position_embedding_type'],
   ['tiny-random/bert', { is_decoder: true }, 'is_decoder'],
-  ['tiny-random/bert', { hidden_act: 'tanh' }, 'hidden_act'],
+  ['tiny-random/bert', { hidden_act: 'mish' }, 'hidden_act'],
   ['tiny-random/bert', { num_attention_heads: 5 }, 'num_attention_heads'],
   ['tiny-random/bert-cls', { problem_type: 'regression' }, 'problem_type'],
   ['tiny-random/distilbert', { activation: 'mish' }, 'activation'],

@@ -124,11 +124,15 @@ export function bertLike(transformers: Architecture['transformers'], variant: Be
 
 function maskedHeadWeights(config: ModelConfig, { maskedHead }: BertVariant, has: HasTensor): WeightTable {
   const isTied = flagOf(config, 'tie_word_embeddings', true) || !has(maskedHead.decoder)
+  // tied, the two are one; else the head adds its own, and a checkpoint has the other for nothing
+  const ownBias = maskedHead.decoder.replace(/weight$/, 'bias')
+  const hasBoth = !isTied && has(ownBias) && has(maskedHead.bias)
   return {
     ...projection('head', maskedHead.dense, 'D', 'D', { bias: true }),
     ...layerNormWeights('headNorm', maskedHead.norm),
     ...(isTied ? {} : { lmHead: [maskedHead.decoder, 'V D'] as const }),
-    lmHeadBias: [maskedHead.bias, 'V'],
+    lmHeadBias: [hasBoth ? ownBias : maskedHead.bias, 'V'],
+    ...(hasBoth ? { unreadBias: [maskedHead.bias, 'V'] as const } : {}),
   }
 }
 

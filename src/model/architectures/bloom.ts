@@ -15,6 +15,8 @@ export const bloom: Architecture = {
   spellings: withoutPrefix('transformer.'),
   sizes(config) {
     requireValue(config, 'apply_residual_connection_post_layernorm', false)
+    // transformers then leaves out the biases of the output matrices
+    if (countOf(config, 'pretraining_tp', 1) > 1) requireValue(config, 'slow_but_exact', false)
     return bloomSizes(config)
   },
   stacks: {

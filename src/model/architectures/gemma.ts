@@ -23,8 +23,11 @@ export interface GemmaVariant {
   /** `num_key_value_heads` of a config that does not say it. */
   readonly keyValueHeads: number
   readonly activation: (config: ModelConfig) => Activation
-  /** Bounds of attention scores and of logits where the config does not name them. */
-  readonly softcaps: { readonly attention: number | undefined; readonly final: number | undefined }
+  /**
+   * Bounds of attention scores and of logits where the config does not name them. `none`: transformers does not read the one of
+   * the config.
+   */
+  readonly softcaps: { readonly attention: number | undefined | 'none'; readonly final: number | undefined }
 }
 
 /** Gemma: RMS norms that store their scales less one, embeddings times √D, a gated tanh-GELU mlp, a tied head. */
@@ -84,7 +87,9 @@ export function gemmaLike(transformers: Architecture['transformers'], variant: G
             form: (config, layer) => {
               const { E, G } = sizesOf(config)
               const bias = flagOf(config, 'attention_bias', false)
-              const softcap = numberOrNull(config, 'attn_logit_softcapping', variant.softcaps.attention)
+              const { attention } = variant.softcaps
+              const softcap =
+                attention === 'none' ? undefined : numberOrNull(config, 'attn_logit_softcapping', attention)
               return {
                 norm: normOf(config),
                 ...(hasPostNorms && { postNorm: normOf(config) }),

@@ -28,7 +28,7 @@ export const gemma3 = gemmaLike(
     queryScalar: (config) => numberOf(config, 'query_pre_attn_scalar', 256),
     activation: (config) => activationOf(config, 'hidden_activation', 'gelu_pytorch_tanh'),
     keyValueHeads: 4,
-    softcaps: { attention: undefined, final: undefined },
+    softcaps: { attention: 'none', final: undefined },
   },
 )
 
