@@ -29,7 +29,7 @@ export function attentionGraph(
   const g = buildGraph('attention')
   const { biases, inputFirst } = form
   const x = g.state('hidden', ['B', 'T', 'D'])
-  const h = norm(g, form.norm, x, 'norm')
+  const h = form.norm ? norm(g, form.norm, x, 'norm') : x
   const into = (role: 'q' | 'k' | 'v', output: string) =>
     project(g, h, {
       weight: `${role}Proj`,
@@ -49,7 +49,8 @@ export function attentionGraph(
   const bias = biases.o ? 'oBias' : undefined
   const y = project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q', inputFirst })
   const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y
-  return g.finish([[g.apply('add', [x, added], {}), ['B', 'T', 'D']]])
+  const sum = g.apply('add', [x, added], {})
+  return g.finish([[form.outputNorm ? norm(g, form.outputNorm, sum, 'outputNorm') : sum, ['B', 'T', 'D']]])
 }
 
 /**

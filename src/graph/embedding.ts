@@ -1,14 +1,17 @@
 import type { EmbeddingForm } from '../model/forms.ts'
 import { buildGraph, type Graph } from './graph.ts'
+import { project } from './linear.ts'
 import { norm } from './norm.ts'
 
 /** Tokens are all of the first type, or of those that `tokenTypeIds` says. */
 export type TokenTypes = 'first' | 'given'
 
-/** x = norm(table[ids] · scale + positions + type): ids (B,T) → x (B,T,D), each part where the form has it. */
+/** x = norm(W table[ids] · scale + positions + type): ids (B,T) → x (B,T,D), each part where the form has it. */
 export function embeddingGraph(form: EmbeddingForm, types: TokenTypes = 'first'): Graph {
   const g = buildGraph('embedding')
-  let x = g.apply('embedding', [g.weight('embedTokens', ['V', 'D']), g.data('ids', ['B', 'T'])], {})
+  const width = form.isProjected ? 'N' : 'D'
+  let x = g.apply('embedding', [g.weight('embedTokens', ['V', width]), g.data('ids', ['B', 'T'])], {})
+  if (form.isProjected) x = project(g, x, { weight: 'embedProj', output: 'D', input: width })
   if (form.scale !== undefined) x = g.apply('scale', [x], { by: form.scale })
   if (form.positions !== undefined) {
     const { offset, uncounted } = form.positions

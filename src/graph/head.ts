@@ -53,8 +53,10 @@ export function logitsOf(g: GraphBuilder, form: HeadForm, state = 'hidden'): Val
     const activated = g.apply(activation, [dense], {})
     h = transformNorm ? norm(g, transformNorm, activated, 'headNorm') : activated
   }
+  const width = form.isProjected ? 'N' : 'D'
+  if (form.isProjected) h = project(g, h, { weight: 'unembedProj', output: width, input: 'D' })
   if (form.scale !== undefined) h = g.apply('scale', [h], { by: form.scale })
-  const w = g.weight(form.weight, ['V', 'D'])
+  const w = g.weight(form.weight, ['V', width])
   const biasRole = form.weight === 'classifier' ? 'classifierBias' : 'lmHeadBias'
   const bias = form.bias ? [g.weight(biasRole, form.bias === 'row' ? [1, 'V'] : ['V'])] : []
   let logits = g.apply('linear', [h, w, ...bias], {})

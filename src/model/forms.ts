@@ -36,9 +36,12 @@ export type Positions =
 
 /** y = x + o(softmax(cap(q kᵀ · scale) + mask) v), q, k, v from norm(x). */
 export interface AttentionForm {
-  readonly norm: NormForm
+  /** Absent: q, k and v are made of x itself. */
+  readonly norm?: NormForm
   /** Applied to what the branch adds to the stream (Gemma 2 and 3); absent: nothing is. */
   readonly postNorm?: NormForm
+  /** Applied to y (OPT-350m); stays when the branch goes, unless the plan says otherwise. Absent: nothing is. */
+  readonly outputNorm?: NormForm
   /** Applied to q and k of each head, over E, before they are turned (Qwen3, Gemma 3). */
   readonly headNorm?: NormForm
   readonly positions: Positions
@@ -95,7 +98,7 @@ export interface MlpForm {
   readonly norm?: NormForm
   /** Applied to what the branch adds to the stream (Gemma 2 and 3); absent: nothing is. */
   readonly postNorm?: NormForm
-  /** Applied to y (BERT, BART); stays when the branch goes, unless the plan says otherwise. Absent: nothing is. */
+  /** Applied to y (BERT, BART, OPT-350m); stays when the branch goes, unless the plan says otherwise. Absent: nothing is. */
   readonly outputNorm?: NormForm
   readonly gated: boolean
   readonly activation: Activation
@@ -110,6 +113,8 @@ export interface MlpForm {
 
 /** x = norm(table[ids] · scale + positions[t + offset]), each part where it is given. */
 export interface EmbeddingForm {
+  /** Rows of the table are narrower than the stream; `embedProj` widens them, before anything is added (OPT-350m). */
+  readonly isProjected?: boolean
   readonly scale?: number
   /**
    * Learned positions; the table has `count` rows, position 0 is row `offset` (2 in OPT). Where there is an `uncounted` id,
@@ -127,6 +132,8 @@ export interface EmbeddingForm {
 export interface HeadForm {
   /** Absent: h = x. */
   readonly norm?: NormForm
+  /** h becomes as narrow as the rows of the table, by `unembedProj` (OPT-350m). */
+  readonly isProjected?: boolean
   /** h becomes norm(act(headProj h + headBias)), the norm where there is one: masked-LM heads, poolers. */
   readonly transform?: { readonly activation: Activation; readonly norm?: NormForm }
   readonly scale?: number

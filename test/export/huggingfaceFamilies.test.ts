@@ -17,7 +17,9 @@ const random =
   'bart bert bert-cls bloom distilbert falcon flan-t5-gated gemma gemma2 gemma3 gpt2 gpt_neox llama marian mistral opt phi phi3 qwen2 qwen3 roberta t5'
 const fixtures = [
   ...random.split(' ').map((name) => `tiny-random/${name}`),
-  ...['bloom-six-heads', 'falcon-alibi', 'gemma2-window', 'phi3-partial'].map((name) => `tiny-variants/${name}`),
+  ...['bloom-six-heads', 'falcon-alibi', 'gemma2-window', 'phi3-partial', 'opt-narrow-embeddings'].map(
+    (name) => `tiny-variants/${name}`,
+  ),
   ...['baichuan-7b', 'baichuan-13b'].map((name) => `tiny-variants/${name}`),
   ...['bert-headless', 't5-wide-heads'].map((name) => `tiny-encoders/${name}`),
 ]

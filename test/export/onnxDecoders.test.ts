@@ -31,7 +31,15 @@ const families = [
 const variants = [
   ...['baichuan-7b', 'baichuan-13b', 'bloom-six-heads', 'falcon-alibi', 'falcon-grouped', 'falcon-grouped-one-norm'],
   ...['gemma2-window', 'gemma3-window', 'gpt2-odd-heads', 'gpt_neox-sequential', 'llama-one-head', 'mistral-window'],
-  ...['opt-no-biases', 'phi-head-norms', 'phi3-partial', 'qwen3-wide-heads', 'qwen3-yarn', 'phi3-short'],
+  ...[
+    'opt-no-biases',
+    'opt-narrow-embeddings',
+    'phi-head-norms',
+    'phi3-partial',
+    'qwen3-wide-heads',
+    'qwen3-yarn',
+    'phi3-short',
+  ],
 ].map((name) => `tiny-variants/${name}`)
 
 let folder = ''

@@ -15,7 +15,7 @@ const variants = [
   ...['baichuan-7b', 'baichuan-13b', 'bloom-six-heads', 'falcon-alibi', 'falcon-grouped', 'falcon-grouped-one-norm'],
   ...['gemma-legacy', 'gemma2-window', 'gemma3-window', 'gpt2-odd-heads', 'gpt_neox-sequential', 'llama-biases'],
   ...['llama-one-head', 'mistral-window', 'opt-no-biases', 'phi-head-norms', 'phi3-partial', 'qwen2-window'],
-  ...['qwen3-wide-heads', 'qwen3-yarn', 'llama-yarn-untruncated', 'phi3-long', 'phi3-short'],
+  ...['opt-narrow-embeddings', 'qwen3-wide-heads', 'qwen3-yarn', 'llama-yarn-untruncated', 'phi3-long', 'phi3-short'],
 ]
 
 const fixtures = [...families.map((name) => `tiny-random/${name}`), ...variants.map((name) => `tiny-variants/${name}`)]
@@ -67,7 +67,7 @@ describe.each(fixtures)('%s', (path) => {
     expect(model.parameters).toBe(stored.reduce((a, b) => a + b, 0))
     const outer = new Set(Object.values(model.outer).map(([name]) => name))
     const left = [...model.weights.tensors.values()].filter(({ name }) => outer.has(name))
-    const all = { blocks: model.blocks.map(({ id }) => id), units: {} }
+    const all: PruningPlan = { blocks: model.blocks.map(({ id }) => id), units: {}, outputNorms: 'drop' }
     expect(model.parameters - removedParameters(model, all)).toBe(
       left.reduce((total, { shape }) => total + shape.reduce((a, b) => a * b, 1), 0),
     )

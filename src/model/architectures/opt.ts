@@ -1,4 +1,3 @@
-import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
@@ -9,8 +8,8 @@ import { decoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 
 /**
- * OPT: layer norms before every branch, a ReLU mlp, learned positions from row 2 of their table on. OPT-350m, whose norms
- * come after the branches and whose embeddings are narrower than its layers, is refused.
+ * OPT: layer norms before every branch, a ReLU mlp, learned positions from row 2 of their table on. OPT-350m has its norms behind
+ * the branches, none before its head, and embeddings narrower than its layers.
  */
 export const opt: Architecture = {
   modelTypes: ['opt'],
@@ -18,16 +17,8 @@ export const opt: Architecture = {
   transformers: { opt: decoderClasses('opt', 'OPT', { headCounts: ['num_heads'] }) },
   spellings: withoutPrefix('model.'),
   sizes(config) {
-    requireValue(config, 'do_layer_norm_before', true)
-    requireValue(config, '_remove_final_layer_norm', false)
     requireValue(config, 'layer_norm_elementwise_affine', true)
-    const sizes = optSizes(config)
-    if (countOf(config, 'word_embed_proj_dim', sizes.D) !== sizes.D) {
-      throw new UnsupportedModelError(
-        `config.json: "word_embed_proj_dim" is ${config['word_embed_proj_dim']}, which is not supported; expected hidden_size, ${sizes.D}`,
-      )
-    }
-    return sizes
+    return optSizes(config)
   },
   stacks: {
     decoder: {
@@ -39,7 +30,7 @@ export const opt: Architecture = {
           weights: (config) => {
             const bias = hasBias(config)
             return {
-              ...layerNormWeights('norm', `${layer}.self_attn_layer_norm`),
+              ...layerNormWeights(normRole(config), `${layer}.self_attn_layer_norm`),
               ...projection('q', `${layer}.self_attn.q_proj`, '(K E)', 'D', { bias }),
               ...projection('k', `${layer}.self_attn.k_proj`, '(K E)', 'D', { bias }),
               ...projection('v', `${layer}.self_attn.v_proj`, '(K E)', 'D', { bias }),
@@ -49,7 +40,7 @@ export const opt: Architecture = {
           form: (config) => {
             const { E } = optSizes(config)
             return {
-              norm,
+              [normRole(config)]: norm,
               positions: { type: 'none' },
               headDim: E,
               groupSize: 1,
@@ -63,12 +54,12 @@ export const opt: Architecture = {
           kind: 'mlp',
           unit: 'F',
           weights: (config) => ({
-            ...layerNormWeights('norm', `${layer}.final_layer_norm`),
+            ...layerNormWeights(normRole(config), `${layer}.final_layer_norm`),
             ...projection('up', `${layer}.fc1`, 'F', 'D', { bias: hasBias(config) }),
             ...projection('down', `${layer}.fc2`, 'D', 'F', { bias: hasBias(config) }),
           }),
           form: (config) => ({
-            norm,
+            [normRole(config)]: norm,
             gated: false,
             activation: activationOf(config, 'activation_function', 'relu'),
             biases: hasBias(config),
@@ -78,13 +69,26 @@ export const opt: Architecture = {
     },
   },
   outer: (config) => ({
-    embedTokens: ['model.decoder.embed_tokens.weight', 'V D'],
+    embedTokens: ['model.decoder.embed_tokens.weight', 'V N'],
+    ...(isProjected(config)
+      ? {
+          embedProj: ['model.decoder.project_in.weight', 'D N'] as const,
+          unembedProj: ['model.decoder.project_out.weight', 'N D'] as const,
+        }
+      : {}),
     embedPositions: ['model.decoder.embed_positions.weight', 'P D'],
-    ...layerNormWeights('finalNorm', 'model.decoder.final_layer_norm'),
-    ...(isTied(config) ? {} : { lmHead: ['lm_head.weight', 'V D'] as const }),
+    ...(hasFinalNorm(config) ? layerNormWeights('finalNorm', 'model.decoder.final_layer_norm') : {}),
+    ...(isTied(config) ? {} : { lmHead: ['lm_head.weight', 'V N'] as const }),
   }),
-  embedding: (config) => ({ positions: { offset: positionOffset, count: optSizes(config).P } }),
-  head: (config) => ({ norm, weight: isTied(config) ? 'embedTokens' : 'lmHead' }),
+  embedding: (config) => ({
+    ...(isProjected(config) && { isProjected: true }),
+    positions: { offset: positionOffset, count: optSizes(config).P },
+  }),
+  head: (config) => ({
+    ...(hasFinalNorm(config) && { norm }),
+    ...(isProjected(config) && { isProjected: true }),
+    weight: isTied(config) ? 'embedTokens' : 'lmHead',
+  }),
 }
 
 const layer = 'model.decoder.layers.{layer}'
@@ -104,8 +108,23 @@ function optSizes(config: ModelConfig) {
     E: countOf({ 'hidden_size / num_attention_heads': hidden / heads }, 'hidden_size / num_attention_heads'),
     F: countOf(config, 'ffn_dim'),
     V: countOf(config, 'vocab_size'),
+    /** Width of the embeddings. */
+    N: countOf(config, 'word_embed_proj_dim', hidden),
     P: countOf(config, 'max_position_embeddings') + positionOffset,
   }
+}
+
+const isNormFirst = (config: ModelConfig): boolean => flagOf(config, 'do_layer_norm_before', true)
+
+/** Where the norm of a branch is: before it, or behind the sum. */
+const normRole = (config: ModelConfig) => (isNormFirst(config) ? 'norm' : 'outputNorm')
+
+const hasFinalNorm = (config: ModelConfig): boolean =>
+  isNormFirst(config) && !flagOf(config, '_remove_final_layer_norm', false)
+
+const isProjected = (config: ModelConfig): boolean => {
+  const { D, N } = optSizes(config)
+  return N !== D
 }
 
 const hasBias = (config: ModelConfig): boolean => flagOf(config, 'enable_bias', true)
