@@ -63,6 +63,8 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
   const weights = weightsOf(model)
   const environment = environmentCache()
   const width = model.sizes['D']!
+  /** Words, or classes, that the head tells apart. */
+  const vocabulary = model.sizes['classifier' in model.outer ? 'C' : 'V']!
   /** Of the rows walked last, the latest first. */
   let trunks: readonly RememberedRows[] = []
   let topReference: { rows: TokenRows; start: number; words: number; batches: readonly TopWords[] } | undefined
@@ -222,7 +224,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     // only what predicts something goes through the widest product of the model
     const states = statesAt(hidden.data as Float32Array, width, positions)
     const { graph, weights: table } = headOf(arithmetic === 'released' ? 'releasedTokenLoss' : 'tokenLoss')
-    const chunk = Math.max(1, Math.min(positions.length, Math.floor(logitBytes / 4 / model.sizes['V']!)))
+    const chunk = Math.max(1, Math.min(positions.length, Math.floor(logitBytes / 4 / vocabulary)))
     const sums = new Float64Array(batch.rows)
     for (let start = 0; start < positions.length; start += chunk) {
       const end = Math.min(start + chunk, positions.length)
@@ -250,7 +252,6 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     const { graph: kind, row: valueOfRow } = distanceRecipes[measure]
     const { graph, weights: table, readsFirst } = headOf(kind)
     const { lengths, rowLength } = rows.decoder ?? rows
-    const vocabulary = model.sizes['V']!
     // both sets of logits and what is computed from them are float64
     const chunk = Math.max(1, Math.floor(logitBytes / 4 / 4 / vocabulary))
     const values = new Float64Array(batch.rows)
@@ -273,7 +274,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
 
   /** The likeliest words of the dense model at every position, padding included, one entry a micro-batch. */
   async function denseWords(rows: TokenRows, chunk: Chunk, topK: number, signal: StopSignal | undefined) {
-    const words = Math.min(topK, model.sizes['V']!)
+    const words = Math.min(topK, vocabulary)
     if (topReference?.rows !== rows || topReference.start !== chunk.start || topReference.words !== words) {
       await walk(rows, chunk, [emptyPlan], { signal }, async (_, state) => {
         const batches: TopWords[] = []
@@ -311,7 +312,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
 
   /** Positions whose logits, and what is computed from them in float32, are alive together. */
   function partsOf(positions: number): [start: number, end: number][] {
-    const size = Math.max(1, Math.floor(logitBytes / 4 / 2 / model.sizes['V']!))
+    const size = Math.max(1, Math.floor(logitBytes / 4 / 2 / vocabulary))
     return Array.from({ length: Math.ceil(positions / size) }, (_, i) => [
       i * size,
       Math.min(positions, (i + 1) * size),
@@ -333,7 +334,7 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
       const tokens = readsFirst ? 1 : (lengths?.[batch.first + row] ?? rowLength)
       const ofRow = (values: Float32Array) =>
         values.subarray(row * rowLength * words, (row * rowLength + tokens) * words)
-      return distanceOfWords(measure, ofRow(logProbabilities), ofRow(found), words, model.sizes['V']!)
+      return distanceOfWords(measure, ofRow(logProbabilities), ofRow(found), words, vocabulary)
     })
   }
 

@@ -1,6 +1,7 @@
+import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openForward } from '../../src/engine/forward.ts'
-import { loadModel } from '../../src/model/load.ts'
+import { loadModel, openModel } from '../../src/model/load.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import { distanceObjective } from '../../src/objectives/outputDistance.ts'
 import type { BlockId, OutputDistance, PruningPlan } from '../../src/types.ts'
@@ -118,6 +119,28 @@ describe('distances by the likeliest words', () => {
     expect((await distanceObjective(engine, rows, 'js', { topK: 8 }).evaluate([emptyPlan]))[0]).toBeCloseTo(0, 9)
     await expect(at('angular', 8)).rejects.toThrow(/angular needs all logits/)
   })
+})
+
+it('tells the classes of a classifier apart, of which there are fewer than words asked for', async () => {
+  const path = join(import.meta.dirname, '../fixtures/tiny-random/bert-cls')
+  const classifier = await openModel('bert-cls', path)
+  const own = openForward(classifier, { threads: 1 })
+  const short = { ...rows, ids: rows.ids.map((id) => id % classifier.sizes['V']!) }
+  const without = { blocks: ['encoder.1.mlp' as const], units: {} }
+  const C = classifier.sizes['C']!
+  const [dense, pruned] = [await own.logits(short, emptyPlan), await own.logits(short, without)]
+  for (const measure of ['kl', 'official_kl'] as const) {
+    for (const topK of [undefined, 5]) {
+      const [values] = await distanceObjective(own, short, measure, { topK }).evaluateRows([without])
+      for (let row = 0; row < rows.rows; row++) {
+        const [z, y] = [dense, pruned].map((all) => softmax(Float64Array.from(all.subarray(row * C, (row + 1) * C))))
+        const sum = z!.reduce((total, p, i) => total + p * Math.log(p / y![i]!), 0)
+        expect(Math.abs(values![row]! / (measure === 'kl' ? sum : sum / C) - 1)).toBeLessThan(1e-3)
+      }
+    }
+  }
+  await own.close()
+  await classifier.weights.close()
 })
 
 describe('similarities along the stream', () => {
