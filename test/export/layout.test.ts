@@ -89,6 +89,15 @@ describe('the layout of an export', () => {
     })
   })
 
+  test('has no layers for a model of which an export has left none', () => {
+    const form = () => {
+      throw new RangeError('layer 0 is not there to be asked')
+    }
+    const stack = { layers: () => 0, blocks: [{ kind: 'mlp', unit: 'F', weights: () => ({}), form }] } as StackTable
+    const none = { ...modelOf({}), architecture: { stacks: { decoder: stack } } } as unknown as Model
+    expect(layoutOf(none, emptyPlan)).toEqual({ form: 'whole', stacks: { decoder: [] } })
+  })
+
   test('packs an attention and the mlp of a later layer into a stock layer', () => {
     expect(decide('0.mlp', '1.attention')).toEqual({
       form: 'repacked',
