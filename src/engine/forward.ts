@@ -35,8 +35,8 @@ export interface ForwardOptions {
   readonly kernel?: Exclude<AttentionKernel, 'cached' | 'cachedPrimitives'> | undefined
 }
 
-/** Bytes of logits alive at once; the head is the widest operation by far. */
-const logitBytes = 2 ** 26
+/** Bytes of one tensor of logits: the head is the widest operation by far, and a soft cap or a bias makes more of them. */
+const logitBytes = 2 ** 25
 
 /** The tensors of each micro-batch of a chunk. */
 type State = readonly Tensors[]
