@@ -8,6 +8,7 @@ import { openForward } from '../../src/engine/forward.ts'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
+import { blockSizes } from '../../src/model/plan.ts'
 import { tasksOf } from '../../src/model/task.ts'
 import { Random } from '../../src/tensor/random.ts'
 import type { PruningPlan, TokenRows } from '../../src/types.ts'
@@ -20,6 +21,9 @@ import { familyPlans } from '../export/familyPlans.ts'
 const python = process.env['BLOCKPRUNER_PYTHON']
 const fixtures = join(import.meta.dirname, '../fixtures')
 
+/** Rows that grow past LongRoPE's original context: transformers leaves what its cache holds at the short factors, so disagrees with itself. */
+const changesInCache = ['phi3-long']
+
 test.skipIf(python === undefined).for(['tiny-random', 'tiny-variants', 'tiny-encoders'])(
   'exports of each model in %s give the numbers of the engine in transformers (needs BLOCKPRUNER_PYTHON)',
   async (folder) => {
@@ -27,7 +31,7 @@ test.skipIf(python === undefined).for(['tiny-random', 'tiny-variants', 'tiny-enc
     try {
       const cases: object[] = []
       const entries = await readdir(join(fixtures, folder), { withFileTypes: true })
-      for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+      for (const { name } of entries.filter((entry) => entry.isDirectory() && !changesInCache.includes(entry.name))) {
         const model = await openModel(name, join(fixtures, folder, name))
         for (const [planName, plan] of Object.entries(familyPlans(model))) {
           // a decoder without layers has no place in a cache to count its tokens
@@ -90,7 +94,7 @@ async function exportCase(model: Model, plan: PruningPlan, directory: string): P
       task: tasksOf(model)[0],
       input: ids(rows),
       // transformers refuses a saved Llama with an odd head size, rotary positions or not (Baichuan 13B as small as it can be)
-      reloads: model.sizes['E']! % 2 === 0,
+      reloads: model.blocks.every((block) => blockSizes(model, block)['E']! % 2 === 0),
       decoder: decoder && ids(decoder),
       expected: file,
     }
