@@ -10,6 +10,7 @@ import { openGgufFile } from '../../src/format/gguf/openGgufFile.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
+import { encodeBias } from '../../src/model/outputBias.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { BlockId, PruningPlan } from '../../src/types.ts'
 import { byteTokenizer } from './byteTokenizer.ts'
@@ -154,6 +155,31 @@ describe('a file of uneven layers, opened by our own reader,', () => {
       await Promise.all([a.close(), b.close(), reopened.weights.close()])
     }
   })
+})
+
+test.each([
+  ['none of its own', {}],
+  ['one that the plan adds to some outputs', { 'decoder.1.attention': 1, 'decoder.2.mlp': 2 }],
+  ['one that the plan adds to every output of an attention', { 'decoder.0.attention': 1, 'decoder.1.attention': 2 }],
+])('uneven layers of Qwen2, with biases on q, k and v, open again: %s', async (name, added) => {
+  const stored = await openModel('qwen2', join(root, 'test/fixtures/tiny-random/qwen2'))
+  const V = stored.sizes['V']!
+  const model = { ...stored, assets: new Map([['tokenizer.json', async () => byteTokenizer(V)]]) }
+  const D = stored.sizes['D']!
+  const outputBiases = Object.fromEntries(
+    Object.entries(added).map(([id, value]) => [id, encodeBias(new Float32Array(D).fill(value))]),
+  )
+  const plan: PruningPlan = { ...without('0.mlp', '2.attention'), outputBiases }
+  const path = join(folder, `qwen2 ${name}.gguf`)
+  expect((await exportGguf(model, plan, path, { type: 'F32' })).architecture).toBe('deci')
+  const reopened = await openModel('reopened', path)
+  const rows = { ids: Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 5) % V), rows: 2, rowLength: 12 }
+  const [a, b] = [openForward(stored), openForward(reopened)]
+  try {
+    expect(isSame(await b.logits(rows, emptyPlan), await a.logits(rows, plan))).toBe(true)
+  } finally {
+    await Promise.all([a.close(), b.close(), reopened.weights.close(), stored.weights.close()])
+  }
 })
 
 test('uneven widths cut heads with their queries, and stubs are zero where they add to the stream', async () => {

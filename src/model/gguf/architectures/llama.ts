@@ -37,29 +37,30 @@ export const llama: GgufArchitecture = {
   config: async (file) => llamaConfig(file, 'llama', decoderSizes(file, 'llama')),
 }
 
-/** config.json of a model that computes as Llama does, with its metadata under the prefix `arch`. */
+/** config.json of a model that computes as Llama does, or with Qwen2's biases, with its metadata under the prefix `arch`. */
 export async function llamaConfig(file: GgufFile, arch: string, sizes: DecoderSizes): Promise<ModelConfig> {
   checkWholeHeadsRotate(file, arch, sizes.head_dim)
   const theta = ropeTheta(file, arch)
-  const has = (end: string) => [...file.tensors.keys()].some((name) => name.endsWith(end))
-  const attentionBias = has('.attn_q.bias')
-  // one of the output alone is what pruning added
-  if (attentionBias && !has('.attn_output.bias')) {
+  const count = (end: string) => [...file.tensors.keys()].filter((name) => name.endsWith(end)).length
+  const [q = 0, k = 0, v = 0, o = 0] = ['q', 'k', 'v', 'output'].map((name) => count(`.attn_${name}.bias`))
+  const mlpBias = count('.ffn_up.bias') > 0
+  // Qwen2's biases, as deci where a plan leaves uneven layers; what is there of o then was added by pruning
+  const isQwen = q > o
+  if (k !== q || v !== q || (isQwen && mlpBias)) {
     throw new UnsupportedModelError(
-      `${file.path}: has biases on only some of q, k, v and o, expected all or none of them; use the model's Hugging Face checkpoint`,
+      `${file.path}: has biases on ${q} q, ${k} k, ${v} v, ${o} o and ${mlpBias ? 'some' : 'no'} mlps, expected Llama's, on all or none of a layer, or Qwen2's, on q, k and v; use the model's Hugging Face checkpoint`,
     )
   }
   return {
-    architectures: ['LlamaForCausalLM'],
-    model_type: 'llama',
+    ...(isQwen
+      ? { architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2', use_sliding_window: false }
+      : { architectures: ['LlamaForCausalLM'], model_type: 'llama', attention_bias: q > 0, mlp_bias: mlpBias }),
     vocab_size: vocabularySize(file),
     ...sizes,
     hidden_act: 'silu',
     rms_norm_eps: requiredNumber(file, `${arch}.attention.layer_norm_rms_epsilon`),
     rope_theta: theta,
     rope_scaling: await ropeScalingOf(file, arch, theta, sizes.head_dim),
-    attention_bias: attentionBias,
-    mlp_bias: has('.ffn_up.bias'),
     ...decoderEnds(file),
   }
 }
