@@ -3,6 +3,7 @@ import type { ElementType } from '../graph/graph.ts'
 import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, keptUnits, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'
+import { blockSizes, stackSizes } from '../model/plan.ts'
 import type { Block, WeightTable } from '../types.ts'
 
 /** Weights as tensors to feed, read once and kept in float32. */
@@ -51,7 +52,7 @@ export function weightsOf(model: Model): Weights {
   return {
     async get(table, role, cut) {
       if (cut === undefined) return (await readRole(table, role, model.sizes))[0]
-      const sizes = { ...model.sizes, [cut.unit]: cut.block.units }
+      const sizes = blockSizes(model, cut.block)
       const key = `${cut.block.id} ${role} ${cut.removed.join(',')}`
       let tensor = cuts.get(key)
       if (tensor === undefined) {
@@ -69,14 +70,15 @@ export function weightsOf(model: Model): Weights {
     },
 
     constant(axes, values, type, cut) {
-      const shape = shapeOf(axes, model.sizes)
+      const sizes = cut === undefined ? model.sizes : stackSizes(model, cut.block.stack)
+      const shape = shapeOf(axes, sizes)
       const whole = Float32Array.from(values)
       if (cut === undefined) return constantTensor(type, whole, shape)
       const left = keptUnits(cut.block.units, cut.removed)
       const units = originalUnits(model, cut.block)
       const runs = keptRuns(
         axes,
-        model.sizes,
+        sizes,
         cut.unit,
         left.map((position) => units[position]!),
       )

@@ -7,7 +7,7 @@ import { keptRuns, keptUnits } from '../model/axes.ts'
 import { type GgufModel, openGguf } from '../model/gguf/open.ts'
 import type { Model } from '../model/model.ts'
 import { outputBiasesOf, outputRoles, withOutputBias } from '../model/outputBias.ts'
-import { emptyPlan, unitOf } from '../model/plan.ts'
+import { blockSizes, emptyPlan, unitOf } from '../model/plan.ts'
 import type { Block, BlockKind, PruningPlan } from '../types.ts'
 import { decoderMetadata, type GgufFamily, type GgufLayer, ggufFamilyOf, ropeMetadata } from './ggufMetadata.ts'
 import { constantTensor, ggufTensors, type HeadOrder, type TensorRequest, vectorTensor } from './ggufTensors.ts'
@@ -236,8 +236,7 @@ function cutOf(model: Model, plan: PruningPlan, block: Block, role: string): Pic
   const unit = unitOf(model, block)
   const axes = block.weights[role]![1]
   if (removed.length === 0 || !axes.includes(unit)) return {}
-  const sizes = { ...model.sizes, [unit]: block.units }
-  return { runs: keptRuns(axes, sizes, unit, keptUnits(block.units, removed)) }
+  return { runs: keptRuns(axes, blockSizes(model, block), unit, keptUnits(block.units, removed)) }
 }
 
 function nameOf(names: Readonly<Record<string, string>> | undefined, role: string): string {

@@ -8,7 +8,7 @@ import { applyPlan, originalUnits } from '../model/applyPlan.ts'
 import { type CustomLayer, type CustomLayout, classesOf, customConfig, remoteModule } from '../model/customConfig.ts'
 import type { Model } from '../model/model.ts'
 import { outputRoles, withOutputBias } from '../model/outputBias.ts'
-import { emptyPlan, unitOf } from '../model/plan.ts'
+import { emptyPlan, stackSizes, unitOf } from '../model/plan.ts'
 import { tasksOf } from '../model/task.ts'
 import type {
   Block,
@@ -117,15 +117,15 @@ export function describeExport(model: Model, plan: PruningPlan) {
   const pruned = applyPlan(model, plan)
   const layout = layoutOf(pruned, emptyPlan)
   const widths = uniformWidths(pruned, widthsOf(pruned, emptyPlan))
-  const tensors = tensorsOf(pruned, layout, stockConfig(model, layout, { K: undefined, F: undefined }))
+  const tensors = tensorsOf(pruned, layout, stockConfig(model, layout))
   const classes = classesOf(model.architecture, model.config)
   if (fitsStockClasses(model, pruned, layout, widths)) {
-    const config = withStoredType(stockConfig(model, layout, widths), tensors)
+    const config = withStoredType(stockConfig(model, layout, widths.stacks), tensors)
     return { form: layout.form, layout, config, tensors, pruned, remote: undefined }
   }
   const { architecture } = model
   const { parameterNames = {} } = classes
-  const stock = withStoredType(stockConfig(model, layout, { K: undefined, F: undefined }), tensors)
+  const stock = withStoredType(stockConfig(model, layout), tensors)
   return {
     form: 'custom' as ExportForm,
     layout,
@@ -156,14 +156,15 @@ function fitsStockClasses(model: Model, pruned: Model, layout: Layout, widths: U
     widths.isUniform &&
     !pruned.blocks.some((block) => hasAddedBias(pruned, block)) &&
     stockHeadsLoad(model, widths) &&
-    hasStockConfig(model, layout, widths) &&
-    (classes.takesDepths?.(stockConfig(model, layout, widths)) ?? true)
+    hasStockConfig(model, layout, widths.stacks) &&
+    (classes.takesDepths?.(stockConfig(model, layout, widths.stacks)) ?? true)
   )
 }
 
 /** transformers' own classes may refuse a number of heads that config.json can say, see `TransformersClasses`. */
-function stockHeadsLoad({ architecture, config, sizes }: Model, { K }: UniformWidths): boolean {
-  return K === undefined || (classesOf(architecture, config).takesHeads?.(config, K * sizes['G']!) ?? true)
+function stockHeadsLoad({ architecture, config, sizes }: Model, { stacks }: UniformWidths): boolean {
+  const { takesHeads } = classesOf(architecture, config)
+  return Object.values(stacks).every(({ K }) => K === undefined || (takesHeads?.(config, K * sizes['G']!) ?? true))
 }
 
 /** What each new layer has, and the units of its blocks where they are not those of the config. */
@@ -193,7 +194,7 @@ function hasAddedBias({ architecture, config }: Model, { stack, kind, weights }:
 }
 
 function unitsLeft(pruned: Model, block: Block): Partial<CustomLayer['attention'] & CustomLayer['mlp']> {
-  if (block.units === pruned.sizes[unitOf(pruned, block)]) return {}
+  if (block.units === stackSizes(pruned, block.stack)[unitOf(pruned, block)]) return {}
   if (block.kind === 'mlp') return { channels: block.units }
   return { heads: block.units === 0 ? [] : originalUnits(pruned, block) }
 }

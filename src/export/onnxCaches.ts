@@ -1,6 +1,7 @@
 import type { OnnxElementType } from '../format/onnx/encode.ts'
 import type { CachePart } from '../graph/graph.ts'
 import type { Model } from '../model/model.ts'
+import { blockSizes } from '../model/plan.ts'
 import type { Block } from '../types.ts'
 import type { OnnxWriter } from './onnxWriter.ts'
 
@@ -63,8 +64,9 @@ export class KeyValueCaches {
     return past
   }
 
-  #typeOf({ units }: Block, length: string) {
-    return { type: this.#type, dims: ['batch_size', units, length, this.#model.sizes['E']!] }
+  #typeOf(block: Block, length: string) {
+    const { K, E } = blockSizes(this.#model, block) as { K: number; E: number }
+    return { type: this.#type, dims: ['batch_size', K, length, E] }
   }
 
   #nameOf(block: Block, part: CachePart): string {

@@ -1,4 +1,5 @@
 import type { Model } from '../model/model.ts'
+import { stackSizes } from '../model/plan.ts'
 import type { ModelConfig } from '../types.ts'
 import { cachedAttentions } from './onnxCaches.ts'
 import type { ComposedOnnx } from './onnxGraph.ts'
@@ -52,7 +53,7 @@ function cacheConfig(model: Model, graphs: readonly ComposedOnnx[]): ModelConfig
   if (model.architecture.family !== 'decoder') return layers
   const attentions = cachedAttentions(model, 'attention')
   const layerTypes = config['layer_types']
-  const { K, G, E } = model.sizes as { K: number; G: number; E: number }
+  const { K, G, E } = stackSizes(model, 'decoder') as { K: number; G: number; E: number }
   const heads = Math.max(1, ...attentions.map(({ units }) => units))
   return {
     ...layers,

@@ -6,7 +6,7 @@ import { lowerNode } from '../graph/toOnnx.ts'
 import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'
-import { unitOf } from '../model/plan.ts'
+import { blockSizes, stackSizes, unitOf } from '../model/plan.ts'
 import type { KeyValueCaches } from './onnxCaches.ts'
 import { type OnnxDtype, writeEmbedding, writeLinear } from './onnxProducts.ts'
 import type { Surroundings } from './onnxSurroundings.ts'
@@ -172,7 +172,7 @@ export class Sheet {
 
   /** Numbers that the family fixes, of the units that are left. */
   #constantOf({ name, block }: Stage, { value, type }: GraphInput, { axes, values }: FixedNumbers): string {
-    const { sizes } = this.#model
+    const sizes = block === undefined ? this.#model.sizes : stackSizes(this.#model, block.stack)
     const shape = shapeOf(axes, sizes)
     const runs = block && keptRuns(axes, sizes, unitOf(this.#model, block), originalUnits(this.#model, block))
     const whole = Float32Array.from(values)
@@ -185,8 +185,7 @@ export class Sheet {
     const place = findRole(stage.weights, role)
     if (place === undefined) throw new RangeError(`${stage.name}: has no weight "${role}"`)
     const { block } = stage
-    const sizes =
-      block === undefined ? this.#model.sizes : { ...this.#model.sizes, [unitOf(this.#model, block)]: block.units }
+    const sizes = block === undefined ? this.#model.sizes : blockSizes(this.#model, block)
     const { name, axes, piece } = place
     const store = this.#model.weights
     if (piece === undefined) return { name, dims: shapeOf(axes, sizes), read: () => store.read(name) }

@@ -2,7 +2,8 @@ import type { Architecture, BlockTable, StackTable } from '../model/architecture
 import { dimensionsOf } from '../model/axes.ts'
 import { autoClassesOf, classesOf, remoteClassName } from '../model/customConfig.ts'
 import { outputRoles } from '../model/outputBias.ts'
-import type { ModelConfig } from '../types.ts'
+import { stackSizes } from '../model/plan.ts'
+import type { ModelConfig, StackName } from '../types.ts'
 
 /**
  * The Python file that transformers loads with `trust_remote_code=True`: the family's own classes, in which a branch that
@@ -34,8 +35,8 @@ from transformers.models.${module}.configuration_${module} import ${classes.conf
 from transformers.models.${module}.modeling_${module} import ${importList(stock)}
 
 # Where the layers of a stack are, and what makes up a block of each kind, by names inside a layer: the module that is
-# the branch, its last matrix, the modules before and behind it, the norm of the stream behind it, and for each weight that
-# consists of heads or channels the dimension that counts them.
+# the branch, its last matrix, the modules before and behind it, the norm of the stream behind it, how many heads or channels
+# it has that lost none (of grouped heads the groups), and for each weight that consists of them the dimension that counts them.
 STACKS = ${python(stacksOf(architecture, config))}`,
     `class BlockPrunerConfig(${classes.config}):
     model_type = "blockpruner"${classes.configCode === undefined ? '' : `\n\n${classes.configCode}`}`,
@@ -174,7 +175,7 @@ const pruneFunction = (hasOwnAttention: boolean, tellsHeads: boolean) => `def pr
         layers, layout = base.get_submodule(path.removeprefix(f"{prefix}.")), config.block_layout[stack]
         for kind, block in kinds.items():
             is_attention = kind != "mlp"
-            dense = config.block_units["heads" if is_attention else "channels"]
+            dense = block["units"]
             left = [units_left(has.get(kind), dense) for has in layout]
             places = cache_places(config, left) if is_attention else left
             removed = []
@@ -206,10 +207,15 @@ const pruneFunction = (hasOwnAttention: boolean, tellsHeads: boolean) => `def pr
                 removed[0].counts_tokens = True`
 
 /** For each stack the place of its layers and the parts of its blocks. */
-function stacksOf({ stacks }: Architecture, config: ModelConfig): Readonly<Record<string, unknown>> {
+function stacksOf(architecture: Architecture, config: ModelConfig): Readonly<Record<string, unknown>> {
+  const sizes = architecture.sizes(config)
   return Object.fromEntries(
-    Object.entries(stacks).map(([stack, table]) => {
-      const blocks = table.blocks.map((block) => [block.kind, partsOf(block, table, config)])
+    (Object.entries(architecture.stacks) as [StackName, StackTable][]).map(([stack, table]) => {
+      const dense = stackSizes({ architecture, config, sizes }, stack)
+      const blocks = table.blocks.map((block) => [
+        block.kind,
+        { ...partsOf(block, table, config), units: dense[block.unit] },
+      ])
       return [stack, [pathOfLayers(table, config), Object.fromEntries(blocks)]]
     }),
   )

@@ -2,9 +2,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { UnsupportedModelError } from '../errors.ts'
 import type { Architecture, Sizes, StackTable } from '../model/architecture.ts'
 import type { Model } from '../model/model.ts'
+import { stackSizes } from '../model/plan.ts'
 import type { BlockKind, ModelConfig, StackName } from '../types.ts'
 import type { Layout, NewLayer } from './layout.ts'
-import type { UniformWidths } from './widths.ts'
+import type { StackWidths, UniformWidths } from './widths.ts'
 
 /** Keys that hold the number of layers; a family reads one of them, and others are its older names. */
 const layerCountKeys: Readonly<
@@ -21,27 +22,26 @@ const layerCountKeys: Readonly<
 /** Lists of config.json with one entry a layer, which belongs to the attention. */
 const perLayerKeys = ['layer_types', 'no_rope_layers', 'attention_layers']
 
-/** Keys that hold the width of the mlp. */
-const channelKeys = [
+/** Keys that hold the width of the mlp, in every stack or in this one. */
+const channelKeys = (stack: StackName) => [
   'intermediate_size',
   'n_inner',
   'ffn_dim',
   'ffn_hidden_size',
   'hidden_dim',
   'd_ff',
-  'encoder_ffn_dim',
-  'decoder_ffn_dim',
+  `${stack}_ffn_dim`,
 ]
 
-type Widths = Pick<UniformWidths, 'K' | 'F'>
+type Widths = UniformWidths['stacks']
 
 /**
- * The config of a stock checkpoint with the layers of `layout` and the widths given; all other fields stay. Written for
- * a custom layout too, whose missing blocks it does not know. `auto_map` goes: it points to files that are not carried
- * along, and the families here need none. Throws `UnsupportedModelError` where the architecture, reading the new
- * config, would not see the same blocks.
+ * The config of a stock checkpoint with the layers of `layout` and the widths given, else those of the dense model; all other
+ * fields stay. Written for a custom layout too, whose missing blocks it does not know. `auto_map` goes: it points to files
+ * that are not carried along, and the families here need none. Throws `UnsupportedModelError` where the architecture,
+ * reading the new config, would not see the same blocks.
  */
-export function stockConfig(model: Model, layout: Layout, widths: Widths): ModelConfig {
+export function stockConfig(model: Model, layout: Layout, widths: Widths = {}): ModelConfig {
   const cut = cutConfig(model, layout, widths)
   const { architecture, config } = model
   const lacking = misread(architecture, config, cut, layout, widths)
@@ -67,7 +67,7 @@ function cutConfig({ architecture, config }: Model, layout: Layout, widths: Widt
     for (const key of present.length > 0 ? present : keys.slice(-1)) cut[key] = layers.length
     if (stack === 'decoder') cutPerLayer(cut, layers, config, table)
   }
-  narrow(cut, architecture, config, widths)
+  for (const [stack, own] of Object.entries(widths)) narrow(cut, architecture, config, stack as StackName, own)
   return cut
 }
 
@@ -115,21 +115,28 @@ function entrySources(layers: readonly NewLayer[]): number[] {
 }
 
 /** Writes the sizes that differ from those of `config`; heads in the words of Llama and its relatives. */
-function narrow(cut: Record<string, unknown>, architecture: Architecture, config: ModelConfig, widths: Widths): void {
-  const sizes = architecture.sizes(config)
-  if (widths.K !== undefined && widths.K !== sizes['K']) {
-    cut['num_attention_heads'] = widths.K * (sizes['G'] ?? 1)
-    cut['num_key_value_heads'] = widths.K
+function narrow(
+  cut: Record<string, unknown>,
+  architecture: Architecture,
+  config: ModelConfig,
+  stack: StackName,
+  { K, F }: StackWidths,
+): void {
+  const sizes = sizesIn(architecture, config, stack)
+  if (K !== undefined && K !== sizes['K']) {
+    cut['num_attention_heads'] = K * (sizes['G'] ?? 1)
+    cut['num_key_value_heads'] = K
     // else it would be guessed as hidden size / heads
     cut['head_dim'] = sizes['E']
   }
-  if (widths.F !== undefined && widths.F !== sizes['F']) {
-    const present = channelKeys.filter((key) => key in config)
-    for (const key of present) cut[key] = widths.F
+  if (F !== undefined && F !== sizes['F']) {
+    const keys = channelKeys(stack)
+    const present = keys.filter((key) => key in config)
+    for (const key of present) cut[key] = F
     if (present.length === 0) {
       // the width is a default; the key is the one that the family reads
-      const read = channelKeys.find((key) => architecture.sizes({ ...config, [key]: widths.F })['F'] === widths.F)
-      if (read !== undefined) cut[read] = widths.F
+      const read = keys.find((key) => sizesIn(architecture, { ...config, [key]: F }, stack)['F'] === F)
+      if (read !== undefined) cut[read] = F
     }
   }
 }
@@ -140,13 +147,15 @@ function misread(
   config: ModelConfig,
   cut: ModelConfig,
   layout: Layout,
-  widths: Pick<UniformWidths, 'K' | 'F'>,
+  widths: Widths,
 ): string | undefined {
-  const sizes = architecture.sizes(config)
-  const expectedSizes = { ...sizes, K: widths.K ?? sizes['K'], F: widths.F ?? sizes['F'] }
-  if (!isDeepStrictEqual(sizesOrNone(architecture, cut), expectedSizes)) return 'the widths that are left'
-  for (const [stack, table] of Object.entries(architecture.stacks)) {
-    const layers = layout.stacks[stack as StackName] ?? []
+  for (const [stack, table] of Object.entries(architecture.stacks) as [StackName, StackTable][]) {
+    const dense = sizesIn(architecture, config, stack)
+    const read = sizesOrNone(architecture, cut, stack)
+    // where no block is left that has a width, any will do
+    const { K = read?.['K'], F = read?.['F'] } = widths[stack] ?? dense
+    if (!isDeepStrictEqual(read, { ...dense, K, F })) return 'the widths that are left'
+    const layers = layout.stacks[stack] ?? []
     if (table.layers(cut) !== layers.length) return 'the layers that are left'
     for (const [layer, blocks] of layers.entries()) {
       for (const { kind, form } of table.blocks) {
@@ -160,10 +169,14 @@ function misread(
   return undefined
 }
 
+function sizesIn(architecture: Architecture, config: ModelConfig, stack: StackName): Sizes {
+  return stackSizes({ architecture, config, sizes: architecture.sizes(config) }, stack)
+}
+
 /** A table refuses widths that the family cannot have, such as heads that do not share the hidden size evenly. */
-function sizesOrNone(architecture: Architecture, config: ModelConfig): Sizes | undefined {
+function sizesOrNone(architecture: Architecture, config: ModelConfig, stack: StackName): Sizes | undefined {
   try {
-    return architecture.sizes(config)
+    return sizesIn(architecture, config, stack)
   } catch (error) {
     if (error instanceof UnsupportedModelError) return undefined
     throw error

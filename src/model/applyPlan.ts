@@ -2,7 +2,15 @@ import type { Block, PruningPlan, TensorInfo, WeightStore } from '../types.ts'
 import { elementCount, keptRuns, keptUnits, lengthOf, sliceTensor } from './axes.ts'
 import type { Model } from './model.ts'
 import { decodeBias, outputRoles, withOutputBias } from './outputBias.ts'
-import { checkPlan, leftOfRemoved, parametersWithUnits, removedParameters, unitOf } from './plan.ts'
+import {
+  blockSizes,
+  checkPlan,
+  leftOfRemoved,
+  parametersWithUnits,
+  removedParameters,
+  stackSizes,
+  unitOf,
+} from './plan.ts'
 
 /**
  * The model that is left: `plan`'s blocks are gone, and the weights of the others are cut to the units that stay. Nothing is copied
@@ -31,7 +39,7 @@ export function applyPlan(model: Model, plan: PruningPlan): Model {
  * each head, such as ALiBi's slopes, follow them.
  */
 export function originalUnits(model: Model, block: Block): number[] {
-  const all = Array.from({ length: model.sizes[unitOf(model, block)] ?? 0 }, (_, unit) => unit)
+  const all = Array.from({ length: stackSizes(model, block.stack)[unitOf(model, block)] ?? 0 }, (_, unit) => unit)
   let units = [...(model.heads[block.id] ?? all)]
   for (const plan of model.applied) {
     const removed = new Set(plan.units[block.id])
@@ -91,8 +99,8 @@ function narrowedStore(model: Model, blocks: readonly Block[], plan: PruningPlan
     for (const [name, axes] of Object.values(block.weights)) {
       const shape = model.weights.tensors.get(name)?.shape
       if (shape === undefined || !axes.includes(unit)) continue
-      const sizes = { ...model.sizes, [unit]: block.units }
-      cuts.set(name, { shape, runs: keptRuns(axes, sizes, unit, keptUnits(block.units, removed)) })
+      const runs = keptRuns(axes, blockSizes(model, block), unit, keptUnits(block.units, removed))
+      cuts.set(name, { shape, runs })
     }
   }
   const tensors = new Map<string, TensorInfo>()

@@ -23,7 +23,7 @@ export interface Architecture {
    */
   spellings?(name: string): readonly string[]
   /**
-   * Size of every shape letter the tables use. Throws `UnsupportedModelError` naming the config value when one of them
+   * Size of every shape letter the tables use, but for those whose size is that of a stack. Throws `UnsupportedModelError` naming the config value when one of them
    * changes the mathematics in a way this table does not describe.
    */
   sizes(config: ModelConfig): Sizes
@@ -47,6 +47,11 @@ export type HasTensor = (name: string) => boolean
 
 export interface StackTable {
   layers(config: ModelConfig): number
+  /**
+   * Sizes of the letters of blocks where they may differ from those of the other stack: the architecture's then leave these
+   * letters out, so that nothing can take one stack's size for the other's. Absent: the architecture has them.
+   */
+  sizes?(config: ModelConfig): Readonly<Record<'K' | 'E' | 'F', number>>
   /** The blocks of one layer in forward order. */
   readonly blocks: readonly BlockTable[]
   /** Applied to what leaves an encoder before a decoder reads it, role `finalNorm` of the stack; absent: nothing is. */

@@ -1,9 +1,10 @@
 import { z } from 'zod'
 import { CheckpointError } from '../errors.ts'
 import type { BlockId, ModelConfig, StackName } from '../types.ts'
-import type { Architecture } from './architecture.ts'
+import type { Architecture, StackTable } from './architecture.ts'
 import { findArchitecture } from './architectures/known.ts'
 import type { OpenedCheckpoint } from './describe.ts'
+import { stackSizes } from './plan.ts'
 import type { AutoClass, TransformersClasses } from './transformersClasses.ts'
 
 /** `model_type` of an export that only remote code can load. */
@@ -46,8 +47,6 @@ const layerSchema = z.object({
 const customConfigSchema = z.looseObject({
   model_type: z.literal(customModelType),
   base_model_type: z.string(),
-  /** Heads (key/value heads, with their query heads) and channels of a block that lost none. */
-  block_units: z.object({ heads: number, channels: number }),
   block_layout: z.object({
     encoder: z.array(layerSchema).max(maxLayers).optional(),
     decoder: z.array(layerSchema).max(maxLayers).optional(),
@@ -63,7 +62,6 @@ export type CustomModel = Required<Pick<OpenedCheckpoint, 'config' | 'absent' | 
 /** The config of a custom export: `stock`, the cut config of the family, and what each layer has. */
 export function customConfig(stock: ModelConfig, architecture: Architecture, layout: CustomLayout): ModelConfig {
   const classes = classesOf(architecture, stock)
-  const { K = 0, F = 0 } = architecture.sizes(stock)
   return {
     ...stock,
     architectures: [remoteClassName(headOf(architecture, classes, stock))],
@@ -73,7 +71,6 @@ export function customConfig(stock: ModelConfig, architecture: Architecture, lay
     },
     model_type: customModelType,
     base_model_type: stock['model_type'],
-    block_units: { heads: K, channels: F },
     block_layout: layout,
   }
 }
@@ -128,7 +125,7 @@ export function readCustomConfig(config: ModelConfig): CustomModel {
       `config.json: ${path}: ${issue?.message ?? 'unexpected value'}; was this folder written by blockpruner?`,
     )
   }
-  const { block_layout: layout, block_units: dense, base_model_type: modelType, auto_map: _, ...rest } = result.data
+  const { block_layout: layout, base_model_type: modelType, auto_map: _, ...rest } = result.data
   const architecture = findArchitecture({ model_type: modelType })
   const classes = classesOf(architecture, { model_type: modelType })
   const head = autoClassesOf(classes).find((auto) => rest['architectures']?.toString() === remoteClassName(auto))
@@ -140,8 +137,10 @@ export function readCustomConfig(config: ModelConfig): CustomModel {
   const absent: BlockId[] = []
   const units: Partial<Record<BlockId, number>> = {}
   const heads: Partial<Record<BlockId, readonly number[]>> = {}
-  for (const [stack, table] of Object.entries(architecture.stacks)) {
-    const layers = layout[stack as StackName] ?? []
+  const sizes = architecture.sizes(stock)
+  for (const [stack, table] of Object.entries(architecture.stacks) as [StackName, StackTable][]) {
+    const dense = stackSizes({ architecture, config: stock, sizes }, stack)
+    const layers = layout[stack] ?? []
     if (layers.length !== table.layers(stock)) {
       throw new CheckpointError(
         `config.json: block_layout.${stack} has ${layers.length} entries, expected one for each of ${table.layers(stock)} layers; write the export again`,
@@ -149,12 +148,12 @@ export function readCustomConfig(config: ModelConfig): CustomModel {
     }
     for (const [layer, has] of layers.entries()) {
       for (const { kind } of table.blocks) {
-        const id = `${stack}.${layer}.${kind}` as BlockId
+        const id: BlockId = `${stack}.${layer}.${kind}`
         const block = has[kind]
         if (block === undefined) {
           absent.push(id)
         } else if ('heads' in block && block.heads !== undefined) {
-          checkHeads(block.heads, dense.heads, `block_layout.${stack}.${layer}.${kind}.heads`)
+          checkHeads(block.heads, dense['K']!, `block_layout.${stack}.${layer}.${kind}.heads`)
           units[id] = block.heads.length
           heads[id] = block.heads
         } else if ('channels' in block && block.channels !== undefined) {

@@ -5,7 +5,7 @@ import { findArchitecture } from './architectures/known.ts'
 import { elementCount, shapeOf } from './axes.ts'
 import type { Model } from './model.ts'
 import { outputRoles, withOutputBias } from './outputBias.ts'
-import { outputNormOf } from './plan.ts'
+import { outputNormOf, stackSizes } from './plan.ts'
 
 /** What opening a checkpoint gives, whatever its format. */
 export interface OpenedCheckpoint {
@@ -48,6 +48,7 @@ export function describeModel(id: string, path: string, checkpoint: OpenedCheckp
     (typeof architecture.stacks)['decoder'],
   ][]) {
     const layers = table?.layers(config) ?? 0
+    const dense = stackSizes({ architecture, config, sizes }, stack)
     for (let layer = 0; layer < layers; layer++) {
       for (const blockTable of table?.blocks ?? []) {
         const blockId: BlockId = `${stack}.${layer}.${blockTable.kind}`
@@ -58,7 +59,7 @@ export function describeModel(id: string, path: string, checkpoint: OpenedCheckp
         const biased = withOutputBias(blockTable.kind, own)
         const [bias] = biased[outputRoles[blockTable.kind].bias] ?? []
         const named = addedBiases && weights.tensors.has(`${bias}`) ? biased : own
-        const blockSizes = { ...sizes, [blockTable.unit]: units[blockId] ?? sizes[blockTable.unit]! }
+        const blockSizes = { ...dense, [blockTable.unit]: units[blockId] ?? dense[blockTable.unit]! }
         check(named, blockSizes)
         // a value of the config that no form describes fails here, not when the engine opens
         blockTable.form(config, layer)

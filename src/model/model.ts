@@ -7,6 +7,7 @@ export interface Model {
   readonly id: string
   readonly config: ModelConfig
   readonly architecture: Architecture
+  /** Of the letters outside the blocks; what a block's letters mean is said by `blockSizes`. */
   readonly sizes: Sizes
   /**
    * Heads of the dense model that the attentions of the checkpoint have, where those are not all. Channels need no such list:

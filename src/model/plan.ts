@@ -1,5 +1,6 @@
 import { PlanError } from '../errors.ts'
-import type { Block, BlockId, BlockKind, PruningPlan, WeightTable } from '../types.ts'
+import type { Block, BlockId, BlockKind, PruningPlan, StackName, WeightTable } from '../types.ts'
+import type { Sizes } from './architecture.ts'
 import { elementCount } from './axes.ts'
 import type { Model } from './model.ts'
 import { biasDigest, decodeBias, outputBiasesOf, outputRoles } from './outputBias.ts'
@@ -66,7 +67,7 @@ export function outputNormOf(weights: WeightTable): WeightTable {
 function tensorParameters(model: Model, plan: PruningPlan, unitsLeft: (block: Block) => number): number {
   const counts = new Map<string, number>()
   for (const block of model.blocks) {
-    const sizes = { ...model.sizes, [unitOf(model, block)]: unitsLeft(block) }
+    const sizes = blockSizes(model, block, unitsLeft(block))
     const weights = unitsLeft(block) === 0 ? leftOfRemoved(block, plan) : block.weights
     for (const [name, axes] of Object.values(weights)) counts.set(name, elementCount(axes, sizes))
   }
@@ -77,13 +78,24 @@ function tensorParameters(model: Model, plan: PruningPlan, unitsLeft: (block: Bl
 /** Parameters of a block with `units` units left. */
 export function parametersWithUnits(model: Model, block: Block, units: number): number {
   if (units === 0) return 0
-  const unit = unitOf(model, block)
-  const count = (size: number) =>
-    Object.values(block.weights).reduce(
-      (total, [, axes]) => total + elementCount(axes, { ...model.sizes, [unit]: size }),
-      0,
-    )
+  const count = (size: number) => {
+    const sizes = blockSizes(model, block, size)
+    return Object.values(block.weights).reduce((total, [, axes]) => total + elementCount(axes, sizes), 0)
+  }
   return block.parameters - count(block.units) + count(units)
+}
+
+/** Size of every shape letter in the weights of `block` when it has `units` units. */
+export function blockSizes(model: Model, block: Block, units: number = block.units): Sizes {
+  return { ...stackSizes(model, block.stack), [unitOf(model, block)]: units }
+}
+
+/** Size of every shape letter in the blocks of a stack that have lost nothing. */
+export function stackSizes(
+  { architecture, config, sizes }: Pick<Model, 'architecture' | 'config' | 'sizes'>,
+  stack: StackName,
+): Sizes {
+  return { ...sizes, ...architecture.stacks[stack]?.sizes?.(config) }
 }
 
 /** The shape letter that counts the units of `block`. */

@@ -1,6 +1,7 @@
 import { bytesPerElement, isSafetensorsType } from '../format/safetensors/dtypes.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
+import { blockSizes } from '../model/plan.ts'
 import type { PruningPlan } from '../types.ts'
 
 /**
@@ -21,8 +22,6 @@ export function exportedBytes(model: Model, plan: PruningPlan): number {
 
 /** Bytes of the key/value cache for one token of context, keys and values of every attention left, two bytes an element. */
 export function cacheBytesPerToken(model: Model, plan: PruningPlan): number {
-  const headDim = model.sizes['E'] ?? 0
-  const { blocks } = applyPlan(model, plan)
-  const heads = blocks.filter(({ kind }) => kind !== 'mlp').reduce((total, { units }) => total + units, 0)
-  return 2 * 2 * heads * headDim
+  const attentions = applyPlan(model, plan).blocks.filter(({ kind }) => kind !== 'mlp')
+  return attentions.reduce((total, block) => total + 2 * 2 * block.units * blockSizes(model, block)['E']!, 0)
 }

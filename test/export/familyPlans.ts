@@ -28,6 +28,8 @@ export function familyPlans(model: Model): Readonly<Record<string, PruningPlan>>
     uniform: { blocks: [], units: Object.fromEntries(model.blocks.map((block) => [block.id, [0]])) },
   }
   if (model.blocks.some(({ kind }) => kind === 'crossAttention')) {
+    const encoderMlps = model.blocks.filter(({ stack, kind }) => stack === 'encoder' && kind === 'mlp')
+    plans['encoderChannels'] = { blocks: [], units: Object.fromEntries(encoderMlps.map(({ id }) => [id, [0, 5]])) }
     plans['noCrossAttention'] = remove(({ kind }) => kind === 'crossAttention')
     plans['noEncoder'] = { ...remove(({ stack }) => stack === 'encoder'), outputNorms: 'drop' }
     plans['noDecoder'] = { ...remove(({ stack }) => stack === 'decoder'), outputNorms: 'drop' }

@@ -192,7 +192,7 @@ describe('a Hugging Face export', () => {
     const units = Object.fromEntries([0, 1, 2].map((layer) => [`decoder.${layer}.attention`, [3]]))
     const { form, config: left } = await exported('seven', llamaOf('F32', manyHeads), { blocks: [], units })
     expect(form).toBe('custom')
-    expect(left).toMatchObject({ num_attention_heads: 8, block_units: { heads: 8 } })
+    expect(left).toMatchObject({ num_attention_heads: 8, num_key_value_heads: 8 })
     expect(left.block_layout.decoder[0].attention.heads).toEqual([0, 1, 2, 4, 5, 6, 7])
   })
 

@@ -21,11 +21,14 @@ const fixtures = [
     (name) => `tiny-variants/${name}`,
   ),
   ...['baichuan-7b', 'baichuan-13b'].map((name) => `tiny-variants/${name}`),
-  ...['bert-headless', 't5-wide-heads'].map((name) => `tiny-encoders/${name}`),
+  ...['bart-uneven', 'bert-headless', 't5-wide-heads'].map((name) => `tiny-encoders/${name}`),
 ]
 
 /** The others change nothing that a reader could get wrong; test/models tries them in transformers. */
-const tried = ['attention', 'mlp', 'mixed', 'mixedWithoutNorms', 'unevenMixed', 'uniform', 'noEncoder', 'nothingLeft']
+const tried = [
+  ...['attention', 'mlp', 'mixed', 'mixedWithoutNorms', 'unevenMixed', 'uniform'],
+  ...['encoderChannels', 'noEncoder', 'nothingLeft'],
+]
 
 let folder = ''
 const opened: Model[] = []

@@ -19,11 +19,34 @@ const llama = {
   eos_token_id: [1, 2, 3, 4],
 }
 const qwen2 = { ...llama, model_type: 'qwen2', use_sliding_window: true, sliding_window: 16, max_window_layers: 2 }
-const same = { K: undefined, F: undefined }
 
-function cut(config: ModelConfig, layers: readonly NewLayer[], widths: { K?: number; F?: number } = {}): ModelConfig {
+const bart = {
+  model_type: 'bart',
+  d_model: 24,
+  encoder_attention_heads: 3,
+  decoder_attention_heads: 4,
+  encoder_ffn_dim: 40,
+  decoder_ffn_dim: 28,
+  encoder_layers: 2,
+  decoder_layers: 1,
+  vocab_size: 61,
+  max_position_embeddings: 32,
+}
+const t5 = {
+  model_type: 't5',
+  d_model: 24,
+  num_heads: 3,
+  d_kv: 10,
+  d_ff: 40,
+  num_layers: 2,
+  num_decoder_layers: 1,
+  vocab_size: 61,
+  relative_attention_num_buckets: 8,
+}
+
+function cut(config: ModelConfig, layers: readonly NewLayer[], { K, F }: { K?: number; F?: number } = {}): ModelConfig {
   const layout: Layout = { form: 'whole', stacks: { decoder: layers } }
-  return stockConfig({ config, architecture: findArchitecture(config) } as Model, layout, { ...same, ...widths })
+  return stockConfig({ config, architecture: findArchitecture(config) } as Model, layout, { decoder: { K, F } })
 }
 
 const whole = (...layers: number[]): NewLayer[] => layers.map((layer) => ({ attention: layer, mlp: layer }))
@@ -109,6 +132,25 @@ describe('the config of a stock export', () => {
       n_inner: null,
     }
     expect(cut(gpt2, whole(0, 2), { F: 100 })).toEqual({ ...gpt2, n_layer: 2, n_inner: 100 })
+  })
+
+  test('writes the widths of each stack where the family counts them apart, and refuses two for one key', () => {
+    const two: Layout = {
+      form: 'whole',
+      stacks: { encoder: whole(0, 1), decoder: [{ attention: 0, crossAttention: 0, mlp: 0 }] },
+    }
+    const cutStacks = (config: ModelConfig, encoder: number, decoder: number | undefined) =>
+      stockConfig({ config, architecture: findArchitecture(config) } as Model, two, {
+        encoder: { K: undefined, F: encoder },
+        decoder: { K: undefined, F: decoder },
+      })
+    expect(cutStacks(bart, 30, 28)).toEqual({ ...bart, encoder_ffn_dim: 30 })
+    expect(cutStacks(bart, 30, 20)).toEqual({ ...bart, encoder_ffn_dim: 30, decoder_ffn_dim: 20 })
+    expect(cutStacks(t5, 30, 30)).toEqual({ ...t5, d_ff: 30 })
+    // no mlp of the decoder is left
+    expect(cutStacks(t5, 30, undefined)).toEqual({ ...t5, d_ff: 30 })
+    expect(() => cutStacks(t5, 30, 40)).toThrow('no way to say the widths that are left')
+    expect(() => cutStacks(t5, 40, 30)).toThrow('no way to say the widths that are left')
   })
 
   test('refuses what the family has no words for', () => {

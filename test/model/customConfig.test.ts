@@ -32,7 +32,6 @@ describe('the config of a custom export', () => {
         AutoModel: 'modeling_blockpruner.BlockPrunerModel',
         AutoModelForCausalLM: 'modeling_blockpruner.BlockPrunerForCausalLM',
       },
-      block_units: { heads: 4, channels: 96 },
       block_layout: { decoder: layers },
     })
     expect(isCustomConfig(custom)).toBe(true)
@@ -95,7 +94,6 @@ describe('the config of a custom export', () => {
       { block_layout: { decoder: [...layers.slice(1), { attention: { heads: [1, 1] } }] } },
       'config.json: block_layout.decoder.2.attention.heads: has 1, expected ascending numbers below 4',
     ],
-    [{ block_units: { heads: '4', channels: 96 } }, 'config.json: block_units.heads: '],
   ])('names the path of what is wrong: %j', (wrong, message) => {
     expect(() => readCustomConfig({ ...custom, ...wrong })).toThrow(message)
   })

@@ -8,7 +8,7 @@ import { architectures } from '../../src/model/architectures/known.ts'
 import { describeModel } from '../../src/model/describe.ts'
 import { openFolder } from '../../src/model/folder.ts'
 import type { Model } from '../../src/model/model.ts'
-import { emptyPlan, planKey, removedParameters } from '../../src/model/plan.ts'
+import { blockSizes, emptyPlan, planKey, removedParameters } from '../../src/model/plan.ts'
 import { tasksOf } from '../../src/model/task.ts'
 import type { Block, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
 
@@ -19,7 +19,7 @@ const families = 'bert bert-cls roberta distilbert t5 flan-t5-gated bart marian'
 const variants = [
   ...['bert-headless', 'bert-old-names', 'bert-pretraining', 'bert-tokens', 'roberta-headless', 'roberta-cls'],
   ...['roberta-padding-inside', 'bert-untied'],
-  ...['distilbert-cls', 't5-wide-heads', 't5-untied', 'bart-scaled', 'marian-unshared'],
+  ...['distilbert-cls', 't5-wide-heads', 't5-untied', 'bart-scaled', 'bart-uneven', 'marian-unshared'],
 ]
 
 const fixtures = [...families.map((name) => `tiny-random/${name}`), ...variants.map((name) => `tiny-encoders/${name}`)]
@@ -104,7 +104,7 @@ describe.each(fixtures)('%s', (path) => {
     for (const block of fixture.model.blocks) {
       const units = [0, block.units - 1]
       const removed = await outputs(engine, fixture, { blocks: [], units: { [block.id]: units } })
-      const channels = block.kind === 'mlp' ? 1 : fixture.model.sizes['E']!
+      const channels = block.kind === 'mlp' ? 1 : blockSizes(fixture.model, block)['E']!
       const masked = await outputsWithout(fixture, block, (input) => units.includes(Math.floor(input / channels)))
       expect(greatestDifference(removed, dense), block.id).toBeGreaterThan(1e-7)
       expect(greatestDifference(removed, masked), block.id).toBeLessThan(5e-5)
@@ -240,7 +240,7 @@ it.each([
   ['tiny-random/distilbert', { activation: 'mish' }, 'activation'],
   ['tiny-random/t5', { feed_forward_proj: 'gated-selu' }, 'feed_forward_proj'],
   ['tiny-random/bart', { normalize_before: true }, 'normalize_before'],
-  ['tiny-random/bart', { decoder_ffn_dim: 96 }, 'decoder_ffn_dim'],
+  ['tiny-random/bart', { decoder_attention_heads: 5 }, 'decoder_attention_heads'],
   ['tiny-random/bart', { activation_function: 'selu' }, 'activation_function'],
   ['tiny-random/marian', { static_position_embeddings: false }, 'static_position_embeddings'],
 ])('%s with %o is refused by the name of the value', async (path, changes, name) => {

@@ -36,7 +36,10 @@ export const bart = bartLike(
   },
 )
 
-/** An encoder-decoder of BART's shape: x ← norm(x + f(x)) for each of two and three branches a layer. */
+/**
+ * An encoder-decoder of BART's shape: x ← norm(x + f(x)) for each of two and three branches a layer, whose heads and channels each
+ * stack counts for itself.
+ */
 export function bartLike(transformers: Architecture['transformers'], variant: BartVariant): Architecture {
   return {
     modelTypes: Object.keys(transformers),
@@ -87,29 +90,14 @@ function stack(name: StackName): StackTable {
       biases: true,
     }),
   }
-  return {
-    layers: (config) => layerCountOf(config, `${name}_layers`),
-    blocks:
-      name === 'encoder'
-        ? [attention('attention', 'row', layer, 'self_attn'), mlp]
-        : [
-            attention('attention', 'past', layer, 'self_attn'),
-            attention('crossAttention', 'memory', layer, 'encoder_attn'),
-            mlp,
-          ],
-  }
-}
-
-function attention<Kind extends 'attention' | 'crossAttention'>(
-  kind: Kind,
-  sees: MultiHeadForm['sees'],
-  layer: string,
-  module: string,
-) {
-  return {
+  const attention = <Kind extends 'attention' | 'crossAttention'>(
+    kind: Kind,
+    sees: MultiHeadForm['sees'],
+    module: string,
+  ) => ({
     kind,
     unit: 'K' as const,
-    weights: (): WeightTable => ({
+    weights: () => ({
       ...projection('q', `${layer}.${module}.q_proj`, '(K E)', 'D', { bias: true }),
       ...projection('k', `${layer}.${module}.k_proj`, '(K E)', 'D', { bias: true }),
       ...projection('v', `${layer}.${module}.v_proj`, '(K E)', 'D', { bias: true }),
@@ -117,9 +105,27 @@ function attention<Kind extends 'attention' | 'crossAttention'>(
       ...layerNormWeights('outputNorm', `${layer}.${module}_layer_norm`),
     }),
     form(config: ModelConfig): MultiHeadForm {
-      const headDim = bartSizes(config).E
+      const headDim = sizesOfStack(config, name).E
       return { sees, outputNorm: layerNorm, headDim, scale: headDim ** -0.5, biases: true }
     },
+  })
+  return {
+    layers: (config) => layerCountOf(config, `${name}_layers`),
+    sizes: (config) => sizesOfStack(config, name),
+    blocks:
+      name === 'encoder'
+        ? [attention('attention', 'row', 'self_attn'), mlp]
+        : [attention('attention', 'past', 'self_attn'), attention('crossAttention', 'memory', 'encoder_attn'), mlp],
+  }
+}
+
+function sizesOfStack(config: ModelConfig, name: StackName) {
+  const headKey = `${name}_attention_heads`
+  const heads = countOf(config, headKey)
+  return {
+    K: heads,
+    E: headDimOf(headKey, countOf(config, 'd_model'), heads),
+    F: countOf(config, `${name}_ffn_dim`),
   }
 }
 
@@ -127,18 +133,9 @@ function attention<Kind extends 'attention' | 'crossAttention'>(
 const positionOffset = 2
 
 function bartSizes(config: ModelConfig) {
-  const hidden = countOf(config, 'd_model')
-  const heads = countOf(config, 'encoder_attention_heads')
-  const channels = countOf(config, 'encoder_ffn_dim')
-  // the tables have one letter for both stacks
-  requireValue(config, 'decoder_attention_heads', heads)
-  requireValue(config, 'decoder_ffn_dim', channels)
   const words = countOf(config, 'vocab_size')
   return {
-    D: hidden,
-    K: heads,
-    E: headDimOf('encoder_attention_heads', hidden, heads),
-    F: channels,
+    D: countOf(config, 'd_model'),
     V: countOf(config, 'decoder_vocab_size', words),
     /** Words of the encoder, where it has embeddings of its own. */
     W: words,
