@@ -193,7 +193,7 @@ function oddAttention(form: AttentionForm, family: GgufFamily): string | undefin
   if (postNorm) return 'a norm behind it'
   if ((headNorm !== undefined) !== can.headNorm) return headNorm ? 'norms on its heads' : 'no norms on its heads'
   if (positions.type !== 'rotary' || positions.rope.inverseFrequencies.length !== headDim / 2) return 'other positions'
-  if (positions.rope.long !== undefined) return "LongRoPE's positions"
+  if (positions.rope.long !== undefined || positions.rope.dynamic !== undefined) return 'positions that depend on the row'
   if (Math.abs(scale * Math.sqrt(headDim) - 1) > 1e-6) return 'another scale'
   if (softcap !== undefined) return 'capped scores'
   if ((biases.qkv && !can.qkvBias) || (biases.o && !can.oBias)) return 'biases'

@@ -163,7 +163,7 @@ export class Surroundings {
       maxPositions,
       countOf(this.#model.config, 'max_position_embeddings', 2048),
       // a graph cannot turn back what it has in its cache when a row grows longer
-      rope.long?.beyond ?? maxPositions,
+      rope.long?.beyond ?? rope.dynamic?.beyond ?? maxPositions,
     )
     const half = rope.inverseFrequencies.length
     const precision = isFused ? this.#tables : 'float32'

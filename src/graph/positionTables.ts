@@ -2,8 +2,8 @@ import type { RopeForm } from '../model/forms.ts'
 
 /** (T,R/2) `wave` of position · frequency; the angle is a float32 product, as the reference implementations compute it. */
 export function rotaryTable(rope: RopeForm, tokens: number, wave: (angle: number) => number) {
-  const { long, magnitude = 1 } = rope
-  const { inverseFrequencies } = long !== undefined && tokens > long.beyond ? long : rope
+  const { magnitude = 1 } = rope
+  const inverseFrequencies = frequenciesOf(rope, tokens)
   const half = inverseFrequencies.length
   const table = new Float32Array(tokens * half)
   for (let t = 0; t < tokens; t++) {
@@ -12,6 +12,16 @@ export function rotaryTable(rope: RopeForm, tokens: number, wave: (angle: number
     }
   }
   return table
+}
+
+/** Those that turn rows of `tokens`. */
+function frequenciesOf({ inverseFrequencies, long, dynamic }: RopeForm, tokens: number): readonly number[] {
+  if (long !== undefined && tokens > long.beyond) return long.inverseFrequencies
+  if (dynamic === undefined || tokens <= dynamic.beyond) return inverseFrequencies
+  const { beyond, base, factor } = dynamic
+  const turning = 2 * inverseFrequencies.length
+  const stretched = base * ((factor * tokens) / beyond - factor + 1) ** (turning / (turning - 2))
+  return inverseFrequencies.map((_, i) => stretched ** ((-2 * i) / turning))
 }
 
 /** (T,D): sin(t · f) in the first half, cos(t · f) in the second, f = 10000^(-2i/D). */

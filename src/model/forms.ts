@@ -15,6 +15,8 @@ export interface RopeForm {
   readonly magnitude?: number
   /** All positions of a row with more than `beyond` tokens turn at these instead (LongRoPE). */
   readonly long?: { readonly beyond: number; readonly inverseFrequencies: readonly number[] }
+  /** In rows of T > `beyond` tokens base^(-2i/R), the base times (factor · T / beyond - factor + 1)^(R / (R - 2)). */
+  readonly dynamic?: { readonly beyond: number; readonly base: number; readonly factor: number }
 }
 
 /** How attention learns about positions. */

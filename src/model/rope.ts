@@ -58,7 +58,7 @@ export function ropeOf(parameters: ModelConfig, headDim: number, longest: unknow
   })
 }
 
-const ropeTypes = ['default', 'linear', 'llama3', 'yarn', 'longrope', 'su'] as const
+const ropeTypes = ['default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope', 'su'] as const
 
 interface Unscaled {
   readonly frequencies: readonly number[]
@@ -73,6 +73,10 @@ const scaleRope: Record<(typeof ropeTypes)[number], (unscaled: Unscaled) => Rope
     const factor = numberOf(scaling, 'factor')
     return { inverseFrequencies: frequencies.map((frequency) => frequency / factor) }
   },
+  dynamic: ({ frequencies, base, scaling }) => ({
+    inverseFrequencies: frequencies,
+    dynamic: { beyond: numberOf(scaling, 'max_position_embeddings'), base, factor: numberOf(scaling, 'factor') },
+  }),
   llama3,
   yarn,
   longrope: longRope,

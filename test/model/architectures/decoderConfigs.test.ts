@@ -33,7 +33,8 @@ async function reopened(path: string, changes: ModelConfig): Promise<Model> {
 
 describe('a config value that changes the mathematics', () => {
   it.each<[fixture: string, key: string, changes: ModelConfig]>([
-    ['tiny-random/llama', 'rope_type', { rope_parameters: { rope_type: 'dynamic', rope_theta: 10000, factor: 2 } }],
+    ['tiny-random/llama', 'rope_type', { rope_parameters: { rope_type: 'proportional', rope_theta: 10000 } }],
+    ['tiny-random/llama', 'factor', { rope_parameters: { rope_type: 'dynamic', rope_theta: 10000 } }],
     ['tiny-random/llama', 'type', { rope_parameters: undefined, rope_scaling: { type: 'ntk', factor: 2 } }],
     ['tiny-random/llama', 'hidden_act', { hidden_act: 'mish' }],
     ['tiny-random/phi3', 'short_factor', { rope_parameters: { rope_type: 'longrope', rope_theta: 10000 } }],
