@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { PlanError, UnsupportedModelError } from '../errors.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
@@ -9,7 +10,7 @@ import { layoutOf } from './layout.ts'
 /**
  * The mergekit configuration (`merge_method: passthrough`) that builds the same model from the dense one, `baseModel` or what
  * the user called it, for a plan of whole layers. Throws `PlanError` for any other plan: mergekit moves layers, not branches
- * or widths; and `UnsupportedModelError` for a GGUF file.
+ * or widths, and leaves what config.json says of a layer to the one that takes its number; and `UnsupportedModelError` for a GGUF file.
  *
  * Format: arcee-ai/mergekit, README.
  */
@@ -33,12 +34,24 @@ export function mergekitYaml(model: Model, plan: PruningPlan, baseModel: string 
   const layers = (stacks.decoder ?? []).map(({ attention }) => attention!)
   if (layers.length === 0)
     throw new PlanError(`plan: leaves no layer of ${model.id}, expected at least one for mergekit`)
+  const moved = layers.findIndex((layer, place) => !isSameLayer(model, layer, place))
+  if (moved !== -1) {
+    throw new PlanError(
+      `plan: layer ${layers[moved]} becomes layer ${moved}, which has another attention by the rules of config.json, expected the same window and scale for both, as mergekit changes only the number of layers there; export to huggingface or onnx`,
+    )
+  }
   const sources = rangesOf(layers).map(
     // a JSON text is a YAML text
     ([start, end]) =>
       `  - sources:\n      - model: ${JSON.stringify(baseModel)}\n        layer_range: [${start}, ${end}]\n`,
   )
   return `merge_method: passthrough\ndtype: ${dtypeOf(model)}\nslices:\n${sources.join('')}`
+}
+
+/** Whether config.json says the same of two layers: windows may go by a list or a rule of their numbers, GPT-2's scale too. */
+function isSameLayer({ architecture, config }: Model, one: number, other: number): boolean {
+  const blocks = architecture.stacks.decoder?.blocks ?? []
+  return blocks.every(({ form }) => isDeepStrictEqual(form(config, one), form(config, other)))
 }
 
 /** Ascending numbers as ranges that leave their end out, as mergekit's do. */

@@ -4,6 +4,7 @@ import { mergekitYaml } from '../../src/export/mergekit.ts'
 import { openModel } from '../../src/model/load.ts'
 import { encodeBias } from '../../src/model/outputBias.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
+import type { PruningPlan } from '../../src/types.ts'
 
 const model = await openModel('brown-llama', `${import.meta.dirname}/../../models/brown-llama`)
 
@@ -40,6 +41,22 @@ test('is refused for branches, repacked layers, widths and nothing at all', () =
     { blocks: model.blocks.map(({ id }) => id), units: {} },
   ] as const
   for (const plan of refused) expect(() => mergekitYaml(model, plan)).toThrow(PlanError)
+})
+
+test('is refused where a layer would take a number whose window or scale is another', async () => {
+  const layers = (...numbers: number[]): PruningPlan => ({
+    blocks: numbers.flatMap((layer) => [`decoder.${layer}.attention` as const, `decoder.${layer}.mlp` as const]),
+    units: {},
+  })
+  // every other layer of Gemma 2 sees a window, and scales of this GPT-2 go by the number of the layer
+  const gemma2 = await openModel('gemma2', `${import.meta.dirname}/../fixtures/tiny-random/gemma2`)
+  expect(() => mergekitYaml(gemma2, layers(0))).toThrow('layer 1 becomes layer 0, which has another attention')
+  expect(mergekitYaml(gemma2, layers(0, 1))).toContain('layer_range: [2, ')
+  const stored = await openModel('gpt2', `${import.meta.dirname}/../fixtures/tiny-random/gpt2`)
+  const gpt2 = { ...stored, config: { ...stored.config, scale_attn_by_inverse_layer_idx: true } }
+  expect(() => mergekitYaml(gpt2, layers(1))).toThrow(PlanError)
+  expect(mergekitYaml(stored, layers(1))).toContain('layer_range: [0, 1]')
+  await Promise.all([gemma2.weights.close(), stored.weights.close()])
 })
 
 test('is refused for a GGUF file, which mergekit does not read', async () => {
