@@ -44,7 +44,8 @@ export function describeOnnx(model: Model, plan: PruningPlan): void {
  * Writes `model` without what `plan` leaves out as a folder for transformers.js and onnxruntime: config.json, tokenizer
  * files, and under onnx/ one model for each dtype with its weights beside it (of an encoder-decoder two, `encoder_model` and
  * `decoder_model_merged`). Any plan has an ONNX form, also one that leaves attention out of the first layer: caches are
- * numbered anew. The folder appears whole or not at all, and one weight is in memory at a time. Nothing is run: reopen the
+ * numbered anew. Rows end where frequencies change with their length (LongRoPE, dynamic NTK): config.json says how long they may
+ * be. The folder appears whole or not at all, and one weight is in memory at a time. Nothing is run: reopen the
  * folder to verify it.
  *
  * Throws `PlanError` for a plan that does not fit, `UnsupportedModelError` for a head or size that has no such form,

@@ -1,8 +1,10 @@
+import { countOf } from '../model/configValue.ts'
 import type { Model } from '../model/model.ts'
 import { stackSizes } from '../model/plan.ts'
 import type { ModelConfig } from '../types.ts'
 import { cachedAttentions } from './onnxCaches.ts'
 import type { ComposedOnnx } from './onnxGraph.ts'
+import { longestRow, maxPositions } from './onnxSurroundings.ts'
 
 /** Families that transformers.js has no name for, under the name of one that it runs in the same way. */
 const modelTypes: Readonly<Record<string, string>> = { baichuan: 'llama' }
@@ -19,8 +21,8 @@ const cacheKeys: Readonly<Record<string, string>> = {
 /**
  * config.json as transformers.js reads it, for the class and the names of the cache. Its number of layers is that of caches,
  * so it becomes that of the attentions left; their shapes come from the graph. `multi_query` would make it expect the fused
- * caches of gpt_bigcode. An encoder's config stays as it is: it has no caches. `dataFiles`: how many files of data each
- * model file has.
+ * caches of gpt_bigcode. Where other frequencies hold in longer rows, `max_position_embeddings` says how long a row may be. An
+ * encoder's config stays as it is: it has no caches. `dataFiles`: how many files of data each model file has.
  */
 export function onnxConfig(
   model: Model,
@@ -55,8 +57,12 @@ function cacheConfig(model: Model, graphs: readonly ComposedOnnx[]): ModelConfig
   const layerTypes = config['layer_types']
   const { K, G, E } = stackSizes(model, 'decoder') as { K: number; G: number; E: number }
   const heads = Math.max(1, ...attentions.map(({ units }) => units))
+  const rows = attentions.flatMap(({ layer }) => rowsOf(model, layer))
   return {
     ...layers,
+    ...(rows.length > 0 && {
+      max_position_embeddings: Math.min(countOf(config, 'max_position_embeddings', maxPositions), ...rows),
+    }),
     ...(Array.isArray(layerTypes) && { layer_types: attentions.map(({ layer }) => layerTypes[layer]) }),
     ...(heads !== K &&
       config['num_attention_heads'] !== undefined && {
@@ -65,6 +71,14 @@ function cacheConfig(model: Model, graphs: readonly ComposedOnnx[]): ModelConfig
         head_dim: E,
       }),
   }
+}
+
+/** The longest row that the attention of a layer can read, where that is not the config's own limit. */
+function rowsOf({ architecture, config }: Model, layer: number): number[] {
+  const form = architecture.stacks.decoder?.blocks.find(({ kind }) => kind === 'attention')?.form(config, layer)
+  if (form === undefined || !('positions' in form) || form.positions.type !== 'rotary') return []
+  const longest = longestRow(form.positions.rope)
+  return longest === undefined ? [] : [longest]
 }
 
 /** One more than the largest number of a place in the cache. */

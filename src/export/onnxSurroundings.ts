@@ -11,7 +11,7 @@ import type { WeightValues } from './onnxWeights.ts'
 import type { OnnxWriter, Precision } from './onnxWriter.ts'
 
 /** Longest table of rotary positions: 128 MiB of cosines for heads of 256. */
-const maxPositions = 2 ** 18
+export const maxPositions = 2 ** 18
 
 /** What is added to a score that does not count, as in the engine. */
 const forbidden = -1e30
@@ -162,8 +162,7 @@ export class Surroundings {
     const count = Math.min(
       maxPositions,
       countOf(this.#model.config, 'max_position_embeddings', 2048),
-      // a graph cannot turn back what it has in its cache when a row grows longer
-      rope.long?.beyond ?? rope.dynamic?.beyond ?? maxPositions,
+      longestRow(rope) ?? maxPositions,
     )
     const half = rope.inverseFrequencies.length
     const precision = isFused ? this.#tables : 'float32'
@@ -285,6 +284,14 @@ export class Surroundings {
   #write(type: string, inputs: readonly string[], output: string, attributes?: Parameters<OnnxWriter['node']>[3]) {
     return this.#writer.once(output, () => this.#writer.node(type, inputs, output, attributes))
   }
+}
+
+/**
+ * Tokens of a row beyond which other frequencies hold (LongRoPE, dynamic NTK), where a table ends: a graph cannot turn back what
+ * it has in its cache. Longer rows fail at run time, which names the table.
+ */
+export function longestRow({ long, dynamic }: RopeForm): number | undefined {
+  return long?.beyond ?? dynamic?.beyond
 }
 
 const tokens = (name: string, length = 'sequence_length') =>

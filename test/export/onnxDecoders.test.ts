@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type * as ort from 'onnxruntime-node'
@@ -129,6 +129,21 @@ async function chunked(
   }
   return Float32Array.from(parts)
 }
+
+it('says how long a row may be where positions turn otherwise in longer ones, and refuses those', async () => {
+  const model = await openTiny('tiny-variants/phi3-short')
+  const [session] = await exportedSessions(model, emptyPlan, join(folder, 'long'))
+  try {
+    const config = JSON.parse(await readFile(join(folder, 'long/config.json'), 'utf8'))
+    expect([model.config['max_position_embeddings'], config.max_position_embeddings]).toEqual([128, 48])
+    const ids = Int32Array.from({ length: 49 }, (_, i) => (i * 37 + 5) % model.sizes['V']!)
+    expect(await chunked(session!, ids, [48])).toHaveLength(48 * model.sizes['V']!)
+    await expect(chunked(session!, ids, [48, 1])).rejects.toThrow(/rotary.*out of data bounds/)
+  } finally {
+    await session!.release()
+    await model.weights.close()
+  }
+})
 
 describe('attention from plain operators', () => {
   // measured, relative to the size of the logits: fp16 5.6e-4, q8 1.9e-2, q4 0.18; weights are random, and heads have 5 channels
