@@ -21,7 +21,7 @@ const fixtures = [
     (name) => `tiny-variants/${name}`,
   ),
   ...['baichuan-7b', 'baichuan-13b'].map((name) => `tiny-variants/${name}`),
-  ...['bart-uneven', 'bert-headless', 't5-wide-heads'].map((name) => `tiny-encoders/${name}`),
+  ...['bart-uneven', 'bart-untied', 'bert-headless', 't5-wide-heads'].map((name) => `tiny-encoders/${name}`),
 ]
 
 /** The others change nothing that a reader could get wrong; test/models tries them in transformers. */

@@ -25,7 +25,7 @@ import {
 
 const fixtures = [
   ...['bart', 'flan-t5-gated', 'marian', 't5'].map((name) => `tiny-random/${name}`),
-  ...['bart-scaled', 'bart-uneven', 'marian-unshared', 't5-untied', 't5-wide-heads'].map(
+  ...['bart-scaled', 'bart-uneven', 'bart-untied', 'marian-unshared', 't5-untied', 't5-wide-heads'].map(
     (name) => `tiny-encoders/${name}`,
   ),
 ]

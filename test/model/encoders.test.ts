@@ -19,7 +19,7 @@ const families = 'bert bert-cls roberta distilbert t5 flan-t5-gated bart marian'
 const variants = [
   ...['bert-headless', 'bert-old-names', 'bert-pretraining', 'bert-tokens', 'roberta-headless', 'roberta-cls'],
   ...['roberta-padding-inside', 'bert-untied'],
-  ...['distilbert-cls', 't5-wide-heads', 't5-untied', 'bart-scaled', 'bart-uneven', 'marian-unshared'],
+  ...['distilbert-cls', 't5-wide-heads', 't5-untied', 'bart-scaled', 'bart-uneven', 'bart-untied', 'marian-unshared'],
 ]
 
 const fixtures = [...families.map((name) => `tiny-random/${name}`), ...variants.map((name) => `tiny-encoders/${name}`)]

@@ -13,7 +13,7 @@ export interface BartVariant {
   /** Throws `UnsupportedModelError` where the config asks for other mathematics. */
   check(config: ModelConfig): void
   /** Weights of the embeddings, as roles of a stack where each has its own. */
-  embeddingWeights(config: ModelConfig): WeightTable
+  embeddingWeights(config: ModelConfig, has: HasTensor): WeightTable
   embedding(config: ModelConfig): EmbeddingForm
 }
 
@@ -25,8 +25,8 @@ export const bart = bartLike(
       requireValue(config, 'static_position_embeddings', false)
       requireValue(config, 'normalize_embedding', true)
     },
-    embeddingWeights: () => ({
-      embedTokens: ['model.shared.weight', 'V D'],
+    embeddingWeights: (config, has) => ({
+      ...sharedWords(config, has),
       'encoder.embedPositions': ['model.encoder.embed_positions.weight', 'P D'],
       ...layerNormWeights('encoder.embedNorm', 'model.encoder.layernorm_embedding'),
       'decoder.embedPositions': ['model.decoder.embed_positions.weight', 'P D'],
@@ -57,7 +57,7 @@ export function bartLike(transformers: Architecture['transformers'], variant: Ba
       refuseClassifiers(has)
       const isTied = flagOf(config, 'tie_word_embeddings', true) || !has('lm_head.weight')
       return {
-        ...variant.embeddingWeights(config),
+        ...variant.embeddingWeights(config, has),
         ...(isTied ? {} : { lmHead: ['lm_head.weight', 'V D'] as const }),
         ...(has('final_logits_bias') && { lmHeadBias: ['final_logits_bias', 'U V'] as const }),
       }
@@ -127,6 +127,18 @@ function sizesOfStack(config: ModelConfig, name: StackName) {
     E: headDimOf(headKey, countOf(config, 'd_model'), heads),
     F: countOf(config, `${name}_ffn_dim`),
   }
+}
+
+/**
+ * The embeddings that both stacks read. Where the config ties nothing, those of each stack, beside the shared ones, which
+ * transformers keeps although nothing reads them.
+ */
+export function sharedWords(config: ModelConfig, has: HasTensor): WeightTable {
+  const shared = ['model.shared.weight', 'V D'] as const
+  const encoder = 'model.encoder.embed_tokens.weight'
+  const decoder = 'model.decoder.embed_tokens.weight'
+  if (flagOf(config, 'tie_word_embeddings', true) || !has(encoder) || !has(decoder)) return { embedTokens: shared }
+  return { embedTokens: [decoder, 'V D'], 'encoder.embedTokens': [encoder, 'W D'], unreadTokens: shared }
 }
 
 /** Rows of the table of positions before the first position's. */

@@ -1,6 +1,6 @@
 import { flagOf, requireValue } from '../configValue.ts'
 import { seq2SeqClasses } from '../transformersClasses.ts'
-import { bartLike } from './bart.ts'
+import { bartLike, sharedWords } from './bart.ts'
 
 /** Marian (opus-mt): BART with sinusoidal positions, which no checkpoint needs to store, and no norm behind the embeddings. */
 export const marian = bartLike(
@@ -11,9 +11,9 @@ export const marian = bartLike(
       requireValue(config, 'normalize_embedding', false)
       requireValue(config, 'extra_pos_embeddings', 0)
     },
-    embeddingWeights: (config) =>
+    embeddingWeights: (config, has) =>
       flagOf(config, 'share_encoder_decoder_embeddings', true)
-        ? { embedTokens: ['model.shared.weight', 'V D'] }
+        ? sharedWords(config, has)
         : {
             embedTokens: ['model.decoder.embed_tokens.weight', 'V D'],
             'encoder.embedTokens': ['model.encoder.embed_tokens.weight', 'W D'],
