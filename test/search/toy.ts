@@ -31,7 +31,7 @@ export function toyModel(layers: number, mlpParameters = 3): Model {
     outer: {},
     blocks,
     parameters,
-    architecture: { family: 'decoder', stacks: { decoder: { blocks: kinds } } },
+    architecture: { family: 'decoder', stacks: { decoder: { layers: () => layers, blocks: kinds } } },
   } as unknown as Model
 }
 
