@@ -18,7 +18,7 @@ import { readPlanFile } from '../../src/run/planFile.ts'
 import { type Progress, prune } from '../../src/run/prune.ts'
 import type { BlockKind, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
 
-const fixtures = ['llama', 'bert', 't5']
+const fixtures = ['tiny-random/llama', 'tiny-random/bert', 'tiny-random/t5', 'tiny-encoders/bart-uneven']
 const kinds: readonly BlockKind[] = ['attention', 'crossAttention', 'mlp']
 const budgets = ['remove', 'ratio', 'size', 'kvBytes', 'speedup'] as const
 type BudgetName = (typeof budgets)[number]
@@ -52,7 +52,7 @@ describe.each(fixtures)('%s', (name) => {
       return Float64Array.of(1, ...model.blocks.map((block) => block.parameters * (1 - gone(block))))
     })
   beforeAll(async () => {
-    const folder = resolve(import.meta.dirname, '../fixtures/tiny-random', name)
+    const folder = resolve(import.meta.dirname, '../fixtures', name)
     model = describeModel(name, folder, await openFolder(folder))
     engine = openForward(model, { threads: 1 })
     rows = rowsFor(model)
