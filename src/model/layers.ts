@@ -19,3 +19,8 @@ export function layersOf(model: Model): Layer[] {
   }
   return [...layers.values()].map((blocks) => ({ stack: blocks[0]!.stack, layer: blocks[0]!.layer, blocks }))
 }
+
+/** How many layers each stack has, those without a block included. */
+export function layerCounts({ architecture, config }: Model): Partial<Record<StackName, number>> {
+  return Object.fromEntries(Object.entries(architecture.stacks).map(([stack, table]) => [stack, table.layers(config)]))
+}

@@ -14,6 +14,8 @@ export interface RunInputs {
     /** Of config.json and every weight file. */
     readonly sha256: string
     readonly parameters: number
+    /** Layers of each stack; plans of the first versions do not say it. */
+    readonly layers?: Readonly<Partial<Record<StackName, number>>> | undefined
   }
   readonly method: string
   readonly options: Readonly<Record<string, unknown>>
@@ -115,6 +117,7 @@ const inputsSchema = z.object({
     modelType: z.string(),
     sha256,
     parameters: z.number().int().positive(),
+    layers: z.partialRecord(z.enum(['encoder', 'decoder']), z.number().int().nonnegative()).optional(),
   }),
   method: z.string(),
   options: z.record(z.string(), z.json()),

@@ -9,6 +9,7 @@ import { methodOf, optionsOf } from '../methods/known.ts'
 import type { Method, MethodOptions } from '../methods/method.ts'
 import { contentHash } from '../model/contentHash.ts'
 import { kindsOf } from '../model/kinds.ts'
+import { layerCounts } from '../model/layers.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { removedParameters } from '../model/plan.ts'
@@ -170,6 +171,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
         modelType: String(model.config['model_type']),
         sha256: await contentHash(model),
         parameters: model.parameters,
+        layers: layerCounts(model),
       },
       method: method.name,
       options: {

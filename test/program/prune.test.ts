@@ -106,5 +106,7 @@ describe('a run', () => {
     expect(held.stdout).toContain(', held out')
     const shown = await blockpruner(['inspect', folder])
     expect(shown.stdout).toContain(result.steps[0].removed[0])
+    // all twelve layers, those behind the last that lost something too
+    expect(shown.stdout).toMatch(/^layer( +\d+){12}$/m)
   }, 60_000)
 })

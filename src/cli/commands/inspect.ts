@@ -67,18 +67,24 @@ function stepTable({ dense, steps, task = 'nextToken' }: PlanFile): string {
   ])
 }
 
-/** One row a kind, one column a layer: the step that removed the block, or a dot. */
-function strip({ steps }: PlanFile): string {
+/** One row a kind, one column a layer: the step that removed the block, or a dot where it stays. */
+function strip({ model, steps }: PlanFile): string {
   const stepOf = new Map<string, number>(steps.flatMap(({ removed }, i) => removed.map((id) => [id, i + 1] as const)))
   const places = [...stepOf.keys()].map((id) => id.split('.') as [string, string, string])
   const stacks = [...new Set(places.map(([stack, , kind]) => `${stack}.${kind}`))].sort()
-  const last = Math.max(0, ...places.map(([, layer]) => Number(layer)))
-  const layers = Array.from({ length: last + 1 }, (_, layer) => layer)
+  const deepest = Math.max(0, ...places.map(([, layer]) => Number(layer))) + 1
+  const depths = new Map<string, number | undefined>(Object.entries(model.layers ?? {}))
+  const layers = Array.from({ length: Math.max(deepest, ...stacks.map((name) => depthOf(name) ?? 0)) }, (_, i) => i)
+  function depthOf(name: string): number | undefined {
+    return depths.get(name.split('.')[0]!)
+  }
   return table([
     ['layer', ...layers.map(String)],
     ...stacks.map((name) => {
       const [stack, kind] = name.split('.')
-      return [name, ...layers.map((layer) => `${stepOf.get(`${stack}.${layer}.${kind}`) ?? ' .'}`)]
+      const isThere = (layer: number) => layer < (depthOf(name) ?? layers.length)
+      const cell = (layer: number) => `${stepOf.get(`${stack}.${layer}.${kind}`) ?? ' .'}`
+      return [name, ...layers.map((layer) => (isThere(layer) ? cell(layer) : ''))]
     }),
   ])
 }
