@@ -21,7 +21,7 @@ import type {
   WeightTable,
 } from '../types.ts'
 import { configText } from './configText.ts'
-import { type ExportForm, type Layout, layoutOf, type NewLayer } from './layout.ts'
+import { type ExportForm, type Layout, layoutInPlace, layoutOf, type NewLayer } from './layout.ts'
 import { type MeasuredLoss, modelCard } from './modelCard.ts'
 import { remoteCode } from './remoteCode.ts'
 import { hasStockConfig, stockConfig } from './stockConfig.ts'
@@ -47,7 +47,7 @@ export interface HuggingFaceExportOptions {
 
 export interface HuggingFaceExport {
   readonly form: ExportForm
-  /** Old layers of the blocks of each new layer. */
+  /** Old layers of the blocks of each new layer; none of one that is there for its number alone. */
   readonly layout: Layout
   /** Parameters of the pruned model; a tied head counts once. */
   readonly parameters: number
@@ -62,8 +62,7 @@ export interface HuggingFaceExport {
  * Tensors keep their stored type, except that GGUF's quantised types, which safetensors does not have, are written as
  * F32: exact, and larger. The folder appears whole or not at all. Nothing is run: reopen the folder to verify it.
  *
- * Throws `PlanError` for a plan that does not fit, `UnsupportedModelError` where the family has no form for it, and
- * `OutputError` where the folder cannot be written.
+ * Throws `PlanError` for a plan that does not fit, and `OutputError` where the folder cannot be written.
  */
 export async function exportHuggingFace(
   model: Model,
@@ -82,7 +81,7 @@ export async function exportHuggingFace(
     method: options.method,
     measured: options.measured,
     form,
-    layers: { dense: layersOf(model), pruned: Object.values(layout.stacks).flat().length },
+    layers: { dense: layersOf(model), pruned: layersWithBlocks(layout) },
     parameters: { dense: model.parameters, pruned: parameters },
     removed: model.blocks.filter((block) => !units.has(block.id)),
     narrowed: model.blocks
@@ -115,7 +114,9 @@ function elementsOf(tensors: readonly TensorSource[]): number {
 /** Everything of an export but the writing; reads no weights. Throws as `exportHuggingFace` does. */
 export function describeExport(model: Model, plan: PruningPlan) {
   const pruned = applyPlan(model, plan)
-  const layout = layoutOf(pruned, emptyPlan)
+  const packed = layoutOf(pruned, emptyPlan)
+  // where what a block computes goes by the number of its layer (GPT-2's scale can), it stays in its layer
+  const layout = hasStockConfig(model, packed) ? packed : layoutInPlace(pruned)
   const widths = uniformWidths(pruned, widthsOf(pruned, emptyPlan))
   const tensors = tensorsOf(pruned, layout, stockConfig(model, layout))
   const classes = classesOf(model.architecture, model.config)
@@ -263,6 +264,12 @@ function withStoredType(config: ModelConfig, tensors: readonly TensorSource[]): 
   if (most === undefined) return config
   const key = config['torch_dtype'] !== undefined && config['dtype'] === undefined ? 'torch_dtype' : 'dtype'
   return { ...config, [key]: most[0] }
+}
+
+function layersWithBlocks({ stacks }: Layout): number {
+  return Object.values(stacks)
+    .flat()
+    .filter((layer) => Object.keys(layer).length > 0).length
 }
 
 function layersOf(model: Model): number {

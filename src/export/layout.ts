@@ -46,6 +46,19 @@ export function layoutOf(model: Model, plan: PruningPlan): Layout {
   return { form: needed('custom') ? 'custom' : needed('repacked') ? 'repacked' : 'whole', stacks }
 }
 
+/** A custom layout with every block in the layer it came from; layers that lost all their blocks are there, and empty. */
+export function layoutInPlace({ architecture, config, blocks, bareNorms }: Model): Layout {
+  const stacks: Partial<Record<StackName, readonly NewLayer[]>> = {}
+  for (const [stack, table] of Object.entries(architecture.stacks) as [StackName, StackTable][]) {
+    const layers: Partial<Record<BlockKind, number>>[] = Array.from({ length: table.layers(config) }, () => ({}))
+    for (const block of [...blocks, ...bareNorms]) {
+      if (block.stack === stack) layers[block.layer]![block.kind] = block.layer
+    }
+    stacks[stack] = layers
+  }
+  return { form: 'custom', stacks }
+}
+
 /**
  * Blocks in forward order → the fewest layers. A block joins the open layer when its kind comes later in a layer than
  * those already there: every pair that may join is adjacent and no block is in two of them, so taking each is optimal.

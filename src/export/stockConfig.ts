@@ -38,21 +38,21 @@ type Widths = UniformWidths['stacks']
 /**
  * The config of a stock checkpoint with the layers of `layout` and the widths given, else those of the dense model; all other
  * fields stay. Written for a custom layout too, whose missing blocks it does not know. `auto_map` goes: it points to files
- * that are not carried along, and the families here need none. Throws `UnsupportedModelError` where the architecture,
- * reading the new config, would not see the same blocks.
+ * that are not carried along, and the families here need none. Only for what `hasStockConfig` finds words for.
  */
 export function stockConfig(model: Model, layout: Layout, widths: Widths = {}): ModelConfig {
   const cut = cutConfig(model, layout, widths)
   const { architecture, config } = model
   const lacking = misread(architecture, config, cut, layout, widths)
   if (lacking === undefined) return cut
-  throw new UnsupportedModelError(
-    `export: config.json of model_type "${config['model_type']}" has no way to say ${lacking}; remove whole layers, or export to ONNX`,
-  )
+  throw new RangeError(`config.json of model_type "${config['model_type']}" has no way to say ${lacking}`)
 }
 
-/** Whether the family's config has words for the layers of `layout` with these widths. */
-export function hasStockConfig(model: Model, layout: Layout, widths: Widths): boolean {
+/**
+ * Whether the family's config has words for the layers of `layout` with these widths, else those of the dense model: whether the
+ * architecture, reading the cut config, sees the same blocks.
+ */
+export function hasStockConfig(model: Model, layout: Layout, widths: Widths = {}): boolean {
   const { architecture, config } = model
   return misread(architecture, config, cutConfig(model, layout, widths), layout, widths) === undefined
 }
@@ -111,7 +111,7 @@ function entrySources(layers: readonly NewLayer[]): number[] {
   const sources: (number | undefined)[] = layers.map((layer) => layer.attention)
   for (let i = sources.length - 2; i >= 0; i--) sources[i] ??= sources[i + 1]
   for (let i = 1; i < sources.length; i++) sources[i] ??= sources[i - 1]
-  return sources.map((source, i) => source ?? Object.values(layers[i]!)[0]!)
+  return sources.map((source, i) => source ?? Object.values(layers[i]!)[0] ?? i)
 }
 
 /** Writes the sizes that differ from those of `config`; heads in the words of Llama and its relatives. */

@@ -17,9 +17,14 @@ const random =
   'bart bert bert-cls bloom distilbert falcon flan-t5-gated gemma gemma2 gemma3 gpt2 gpt_neox llama marian mistral opt phi phi3 qwen2 qwen3 roberta t5'
 const fixtures = [
   ...random.split(' ').map((name) => `tiny-random/${name}`),
-  ...['bloom-six-heads', 'falcon-alibi', 'gemma2-window', 'phi3-partial', 'opt-narrow-embeddings'].map(
-    (name) => `tiny-variants/${name}`,
-  ),
+  ...[
+    'bloom-six-heads',
+    'falcon-alibi',
+    'gemma2-window',
+    'gpt2-odd-heads',
+    'phi3-partial',
+    'opt-narrow-embeddings',
+  ].map((name) => `tiny-variants/${name}`),
   ...['baichuan-7b', 'baichuan-13b'].map((name) => `tiny-variants/${name}`),
   ...['bart-uneven', 'bart-untied', 'bert-headless', 't5-wide-heads'].map((name) => `tiny-encoders/${name}`),
 ]
@@ -88,6 +93,23 @@ async function checkCode(target: string): Promise<void> {
   for (const className of names) expect(code).toContain(`\nclass ${className}(`)
   expect(names).toContain(config.architectures[0])
 }
+
+test('a block whose mathematics go by the number of its layer stays in that layer', async () => {
+  const model = await openModel('gpt2', join(import.meta.dirname, '../fixtures/tiny-variants/gpt2-odd-heads'))
+  const without = (...layers: number[]): PruningPlan => ({
+    blocks: layers.flatMap((layer) => [`decoder.${layer}.attention` as const, `decoder.${layer}.mlp` as const]),
+    units: {},
+  })
+  const first = await exportHuggingFace(model, without(0), join(folder, 'in-place'))
+  expect(first).toMatchObject({
+    form: 'custom',
+    layout: { stacks: { decoder: [{}, { attention: 1 }, { attention: 2 }] } },
+  })
+  expect(await readFile(join(folder, 'in-place/README.md'), 'utf8')).toContain('| layers | 3 | 2 |')
+  // no attention moves when the last layer goes
+  expect(await exportHuggingFace(model, without(2), join(folder, 'last'))).toMatchObject({ form: 'whole' })
+  await model.weights.close()
+})
 
 test('every family is tried', () => {
   expect(architectures.filter((architecture) => !opened.some((model) => model.architecture === architecture))).toEqual(
