@@ -8,6 +8,7 @@ import { temporaryBeside } from '../format/temporaries.ts'
 import type { StopSignal } from '../types.ts'
 import { type HubEntry, hubLibrary, type Repository } from './hubLibrary.ts'
 import type { HubProgress } from './hubProgress.ts'
+import { hubToken } from './hubToken.ts'
 
 export interface SnapshotRequest {
   readonly repository: Repository
@@ -29,7 +30,7 @@ export interface Snapshot {
  * The wanted files of a repository, downloaded into the cache that Python's huggingface_hub shares (HF_HUB_CACHE or
  * HF_HOME; `blobs`, `snapshots`, `refs`) where they are missing. Files are verified by their hashes and get their names in
  * the snapshot when all are there, so that a killed download leaves nothing that looks whole. With HF_HUB_OFFLINE, or
- * where the hub cannot be reached, the cache must do. HF_ENDPOINT and HF_TOKEN are honoured. Throws `CheckpointError` for
+ * where the hub cannot be reached, the cache must do. HF_ENDPOINT and the token of `hubToken` are honoured. Throws `CheckpointError` for
  * a model, `CalibrationError` for a data set, with the cure.
  */
 export async function downloadSnapshot(request: SnapshotRequest): Promise<Snapshot> {
@@ -58,7 +59,7 @@ export async function findSnapshot(request: SnapshotRequest): Promise<Snapshot |
     const cached = await findCached(request, folder)
     if (cached !== undefined) return cached
   }
-  const access = hubAccess(request)
+  const access = await hubAccess(request)
   let entries: readonly HubEntry[]
   let commit: string
   try {
@@ -102,19 +103,18 @@ function isOffline(): boolean {
   return /^(1|on|yes|true)$/i.test(process.env['HF_HUB_OFFLINE'] ?? '')
 }
 
-type Access = ReturnType<typeof hubAccess>
+type Access = Awaited<ReturnType<typeof hubAccess>>
 
-function hubAccess(request: SnapshotRequest) {
-  const token = process.env['HF_TOKEN']?.trim()
-  if (token && !token.startsWith('hf_')) {
-    throw failure(request, 'HF_TOKEN does not begin with "hf_"; take an access token of the hub, or unset it')
-  }
+async function hubAccess(request: SnapshotRequest) {
+  const token = await hubToken().catch((cause: Error) => {
+    throw failure(request, cause.message, cause)
+  })
   // fetch and timers want the class; what callers hand in is one, or fires the same events
   const signal = request.signal as AbortSignal | undefined
   const fetchWithSignal: typeof fetch = (input, init) => fetch(input, signal ? { ...init, signal } : init)
   return {
     hubUrl: (process.env['HF_ENDPOINT'] || 'https://huggingface.co').replace(/\/+$/, ''),
-    ...(token && { accessToken: token }),
+    ...(token !== undefined && { accessToken: token }),
     fetch: fetchWithSignal,
   }
 }
@@ -346,9 +346,8 @@ function explained(request: SnapshotRequest, cause: unknown): unknown {
     )
   }
   if (status === 401 || status === 403) {
-    const cure = process.env['HF_TOKEN']
-      ? 'accept its terms on its page with the account of HF_TOKEN'
-      : 'accept its terms on its page and set HF_TOKEN to an access token'
+    const cure =
+      'accept its terms on its page, and set HF_TOKEN to an access token of that account, or log in with "hf auth login"'
     return failure(
       request,
       `the hub refuses access (${status}); if the name is right, the ${kind} is private or gated: ${cure}`,

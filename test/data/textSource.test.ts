@@ -180,6 +180,7 @@ describe('readTexts from the hub', () => {
     vi.stubEnv('HF_HUB_CACHE', join(folder, 'hub'))
     vi.stubEnv('HF_HUB_OFFLINE', '')
     vi.stubEnv('HF_TOKEN', '')
+    vi.stubEnv('HF_TOKEN_PATH', join(folder, 'token'))
   })
 
   afterEach(async () => {

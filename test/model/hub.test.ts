@@ -61,6 +61,7 @@ beforeEach(async () => {
   vi.stubEnv('HF_HUB_CACHE', cache)
   vi.stubEnv('HF_HUB_OFFLINE', '')
   vi.stubEnv('HF_TOKEN', '')
+  vi.stubEnv('HF_TOKEN_PATH', join(cache, 'token'))
 })
 
 afterEach(async () => {
@@ -171,15 +172,23 @@ describe('resolveModel', () => {
     expect(store.some(({ authorised }) => authorised)).toBe(false)
   })
 
+  test('takes the token that "hf auth login" left where HF_TOKEN has none', async () => {
+    await writeFile(join(cache, 'token'), 'hf_right\n')
+    await resolveModel('owner/gated')
+    expect(hub.requests.filter(({ line }) => !line.includes('/blobs/')).every(({ authorised }) => authorised)).toBe(
+      true,
+    )
+  })
+
   test('says how to get access', async () => {
     await expect(resolveModel('owner/gated')).rejects.toThrow(
-      'owner/gated: the hub refuses access (401); if the name is right, the model is private or gated: accept its terms on its page and set HF_TOKEN to an access token',
+      'owner/gated: the hub refuses access (401); if the name is right, the model is private or gated: accept its terms on its page, and set HF_TOKEN to an access token of that account, or log in with "hf auth login"',
     )
     vi.stubEnv('HF_TOKEN', 'hf_wrong')
-    await expect(resolveModel('owner/gated')).rejects.toThrow('with the account of HF_TOKEN')
+    await expect(resolveModel('owner/gated')).rejects.toThrow('the hub refuses access (401)')
     await expect(resolveModel('owner/missing')).rejects.toThrow('no such model at revision "main" (404)')
     vi.stubEnv('HF_TOKEN', 'secret')
-    await expect(resolveModel('owner/gated')).rejects.toThrow('HF_TOKEN does not begin with "hf_"')
+    await expect(resolveModel('owner/gated')).rejects.toThrow('owner/gated: HF_TOKEN: does not hold an access token')
   })
 
   test('says what a name that is neither path nor id could be', async () => {
