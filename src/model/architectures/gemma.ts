@@ -27,8 +27,10 @@ export interface GemmaVariant {
    * Bounds of attention scores and of logits where the config does not name them. `none`: transformers does not read the one of
    * the config.
    */
-  readonly softcaps: { readonly attention: number | undefined | 'none'; readonly final: number | undefined }
+  readonly softcaps: { readonly attention: Softcap; readonly final: Softcap }
 }
+
+type Softcap = number | undefined | 'none'
 
 /** Gemma: RMS norms that store their scales less one, embeddings times √D, a gated tanh-GELU mlp, a tied head. */
 export const gemma = gemmaLike(
@@ -45,7 +47,7 @@ export const gemma = gemmaLike(
       const activation = activationOf(config, 'hidden_act', 'gelu_pytorch_tanh')
       return activation === 'gelu' ? 'geluTanh' : activation
     },
-    softcaps: { attention: undefined, final: undefined },
+    softcaps: { attention: 'none', final: 'none' },
   },
 )
 
@@ -87,9 +89,7 @@ export function gemmaLike(transformers: Architecture['transformers'], variant: G
             form: (config, layer) => {
               const { E, G } = sizesOf(config)
               const bias = flagOf(config, 'attention_bias', false)
-              const { attention } = variant.softcaps
-              const softcap =
-                attention === 'none' ? undefined : numberOrNull(config, 'attn_logit_softcapping', attention)
+              const softcap = softcapOf(config, 'attn_logit_softcapping', variant.softcaps.attention)
               return {
                 norm: normOf(config),
                 ...(hasPostNorms && { postNorm: normOf(config) }),
@@ -126,7 +126,7 @@ export function gemmaLike(transformers: Architecture['transformers'], variant: G
     }),
     embedding: (config) => ({ scale: countOf(config, 'hidden_size') ** 0.5 }),
     head: (config) => {
-      const softcap = numberOrNull(config, 'final_logit_softcapping', variant.softcaps.final)
+      const softcap = softcapOf(config, 'final_logit_softcapping', variant.softcaps.final)
       return {
         norm: normOf(config),
         weight: isTied(config) ? 'embedTokens' : 'lmHead',
@@ -135,6 +135,9 @@ export function gemmaLike(transformers: Architecture['transformers'], variant: G
     },
   }
 }
+
+const softcapOf = (config: ModelConfig, key: string, fallback: Softcap): number | undefined =>
+  fallback === 'none' ? undefined : numberOrNull(config, key, fallback)
 
 const layer = 'model.layers.{layer}'
 

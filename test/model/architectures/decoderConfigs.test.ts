@@ -31,6 +31,21 @@ async function reopened(path: string, changes: ModelConfig): Promise<Model> {
   return describeModel(path, path, { config, weights: model.weights, assets: model.assets })
 }
 
+it("bounds of Gemma 2 in a Gemma's config are not read, as transformers does not read them", async () => {
+  const changes = { attn_logit_softcapping: 2, final_logit_softcapping: 3 }
+  const [plain, changed] = [await reopened('tiny-random/gemma', {}), await reopened('tiny-random/gemma', changes)]
+  const ids = Int32Array.from({ length: 12 }, (_, i) => i * 7 + 3)
+  const logits = await Promise.all(
+    [plain, changed].map(async (model) => {
+      const engine = openForward(model, { threads: 1 })
+      const values = await engine.logits({ ids, rows: 1, rowLength: 12 }, emptyPlan)
+      await engine.close()
+      return values
+    }),
+  )
+  expect(logits[1]).toEqual(logits[0])
+})
+
 describe('a config value that changes the mathematics', () => {
   it.each<[fixture: string, key: string, changes: ModelConfig]>([
     ['tiny-random/llama', 'rope_type', { rope_parameters: { rope_type: 'proportional', rope_theta: 10000 } }],
