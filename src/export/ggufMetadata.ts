@@ -98,6 +98,10 @@ export function ropeMetadata(model: Model, architecture: string): RopeMetadata {
       `${model.id}: its rotary frequencies are scaled one by one, which llama.cpp's "${architecture}" does not read; export to huggingface or onnx`,
     )
   }
+  const scaling = objectOf(model.config, 'rope_parameters') ?? objectOf(model.config, 'rope_scaling') ?? {}
+  const context = scaling['original_max_position_embeddings']
+  // of a few factors a reader could not tell Llama 3's settings; llama.cpp reads it for YaRN alone
+  if (typeof context === 'number') entries.push(['rope.scaling.original_context_length', uint32(context)])
   return { entries, factors }
 }
 
@@ -193,7 +197,8 @@ function oddAttention(form: AttentionForm, family: GgufFamily): string | undefin
   if (postNorm) return 'a norm behind it'
   if ((headNorm !== undefined) !== can.headNorm) return headNorm ? 'norms on its heads' : 'no norms on its heads'
   if (positions.type !== 'rotary' || positions.rope.inverseFrequencies.length !== headDim / 2) return 'other positions'
-  if (positions.rope.long !== undefined || positions.rope.dynamic !== undefined) return 'positions that depend on the row'
+  if (positions.rope.long !== undefined || positions.rope.dynamic !== undefined)
+    return 'positions that depend on the row'
   if (Math.abs(scale * Math.sqrt(headDim) - 1) > 1e-6) return 'another scale'
   if (softcap !== undefined) return 'capped scores'
   if ((biases.qkv && !can.qkvBias) || (biases.o && !can.oBias)) return 'biases'

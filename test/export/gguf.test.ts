@@ -182,6 +182,22 @@ test.each([
   }
 })
 
+test('positions scaled as in Llama 3 open again where too few pairs of channels turn to tell how', async () => {
+  const stored = await openModel('llama', join(root, 'test/fixtures/tiny-variants/llama-biases'))
+  const V = stored.sizes['V']!
+  const model = { ...stored, assets: new Map([['tokenizer.json', async () => byteTokenizer(V)]]) }
+  const path = join(folder, 'llama3.gguf')
+  await exportGguf(model, emptyPlan, path, { type: 'F32' })
+  const reopened = await openModel('reopened', path)
+  const rows = { ids: Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 5) % V), rows: 1, rowLength: 24 }
+  const [a, b] = [openForward(stored), openForward(reopened)]
+  try {
+    expect(isSame(await b.logits(rows, emptyPlan), await a.logits(rows, emptyPlan))).toBe(true)
+  } finally {
+    await Promise.all([a.close(), b.close(), reopened.weights.close(), stored.weights.close()])
+  }
+})
+
 test('uneven widths cut heads with their queries, and stubs are zero where they add to the stream', async () => {
   const plan: PruningPlan = {
     blocks: ['decoder.0.attention', 'decoder.3.mlp'],
