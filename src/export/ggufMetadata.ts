@@ -112,20 +112,17 @@ function yarnEntries(model: Model, theta: number, rope: RopeForm): [string, Gguf
   const longest = config['max_position_embeddings']
   const context = countOf(scaling, 'original_max_position_embeddings', countOf(config, 'max_position_embeddings', 1))
   const factor = numberOf(scaling, 'factor', Number(longest) / context)
-  const betas = Object.fromEntries(
-    (['beta_fast', 'beta_slow'] as const).flatMap((key) => (scaling[key] ? [[key, numberOf(scaling, key)]] : [])),
-  )
-  const said = { rope_type: 'yarn', rope_theta: theta, factor, original_max_position_embeddings: context, ...betas }
+  // llama.cpp has a name for the betas too, and of these architectures does not read it
+  const said = { rope_type: 'yarn', rope_theta: theta, factor, original_max_position_embeddings: context }
   if (!isDeepStrictEqual(ropeOf(said, model.sizes['E']!, longest), rope)) {
     throw new UnsupportedModelError(
-      `${model.id}: the "attention_factor", "mscale" or "truncate" of its rope_parameters is not YaRN's default, which llama.cpp is not told; export to huggingface or onnx`,
+      `${model.id}: the "beta_fast", "beta_slow", "attention_factor", "mscale" or "truncate" of its rope_parameters is not YaRN's default, and llama.cpp computes with that alone; export to huggingface or onnx`,
     )
   }
   return [
     ['rope.scaling.type', string('yarn')],
     ['rope.scaling.factor', float32(factor)],
     ['rope.scaling.original_context_length', uint32(context)],
-    ...Object.entries(betas).map(([key, value]): [string, GgufValue] => [`rope.scaling.yarn_${key}`, float32(value)]),
   ]
 }
 

@@ -24,6 +24,15 @@ export function numberOf(config: ModelConfig, key: string, fallback?: number): n
   return value
 }
 
+/** A finite number above 0 of config.json, `fallback` where the key is absent or null. */
+export function positiveOf(config: ModelConfig, key: string, fallback?: number): number {
+  const value = config[key] ?? fallback
+  if (typeof value !== 'number' || !(value > 0 && value < Number.POSITIVE_INFINITY)) {
+    throw new UnsupportedModelError(`config.json: "${key}" is ${show(value)}, expected a finite number above 0`)
+  }
+  return value
+}
+
 /** A list of `count` numbers of config.json, none of them zero. */
 export function numbersOf(config: ModelConfig, key: string, count: number): readonly number[] {
   const value = config[key]

@@ -1,6 +1,6 @@
 import { UnsupportedModelError } from '../errors.ts'
 import type { ModelConfig } from '../types.ts'
-import { choiceOf, flagOf, numberOf, numbersOf, objectOf } from './configValue.ts'
+import { choiceOf, flagOf, numberOf, numbersOf, objectOf, positiveOf } from './configValue.ts'
 import type { RopeForm } from './forms.ts'
 
 /** What families call and assume where config.json does not say it in the common words. */
@@ -41,7 +41,7 @@ export function ropeOf(parameters: ModelConfig, headDim: number, longest: unknow
         "is head_dim or partial_rotary_factor another model's?",
     )
   }
-  const base = numberOf(parameters, 'rope_theta')
+  const base = positiveOf(parameters, 'rope_theta')
   const typeKey = parameters['rope_type'] === undefined ? 'type' : 'rope_type'
   const type = choiceOf(parameters, typeKey, ropeTypes, 'default')
   // Phi-3's first configs call LongRoPE so
@@ -70,12 +70,12 @@ interface Unscaled {
 const scaleRope: Record<(typeof ropeTypes)[number], (unscaled: Unscaled) => RopeForm> = {
   default: ({ frequencies }) => ({ inverseFrequencies: frequencies }),
   linear: ({ frequencies, scaling }) => {
-    const factor = numberOf(scaling, 'factor')
+    const factor = positiveOf(scaling, 'factor')
     return { inverseFrequencies: frequencies.map((frequency) => frequency / factor) }
   },
   dynamic: ({ frequencies, base, scaling }) => ({
     inverseFrequencies: frequencies,
-    dynamic: { beyond: numberOf(scaling, 'max_position_embeddings'), base, factor: numberOf(scaling, 'factor') },
+    dynamic: { beyond: numberOf(scaling, 'max_position_embeddings'), base, factor: positiveOf(scaling, 'factor') },
   }),
   llama3,
   yarn,
@@ -85,10 +85,10 @@ const scaleRope: Record<(typeof ropeTypes)[number], (unscaled: Unscaled) => Rope
 
 /** Llama 3.1: long waves are divided by `factor`, short ones left, those between blended. */
 function llama3({ frequencies, scaling }: Unscaled): RopeForm {
-  const factor = numberOf(scaling, 'factor')
+  const factor = positiveOf(scaling, 'factor')
   const low = numberOf(scaling, 'low_freq_factor')
   const high = numberOf(scaling, 'high_freq_factor')
-  const context = numberOf(scaling, 'original_max_position_embeddings')
+  const context = positiveOf(scaling, 'original_max_position_embeddings')
   const scale = (frequency: number) => {
     const wavelength = (2 * Math.PI) / frequency
     if (wavelength < context / high) return frequency
@@ -104,8 +104,8 @@ function llama3({ frequencies, scaling }: Unscaled): RopeForm {
  * that turn less than β_slow times are divided by `factor`, and a ramp over the number of the pair leads from one to the other.
  */
 function yarn({ frequencies, base, scaling }: Unscaled): RopeForm {
-  const context = numberOf(scaling, 'original_max_position_embeddings')
-  const factor = numberOf(scaling, 'factor', numberOf(scaling, 'max_position_embeddings', context) / context)
+  const context = positiveOf(scaling, 'original_max_position_embeddings')
+  const factor = positiveOf(scaling, 'factor', numberOf(scaling, 'max_position_embeddings', context) / context)
   const turning = 2 * frequencies.length
   const pairTurning = (times: number) => (turning * Math.log(context / (times * 2 * Math.PI))) / (2 * Math.log(base))
   const isTruncated = flagOf(scaling, 'truncate', true)
@@ -134,8 +134,8 @@ function yarnMagnitude(scaling: ModelConfig, factor: number): number {
 
 /** LongRoPE (arXiv 2402.13753): each frequency has a divisor, another one in rows longer than the original context. */
 function longRope({ frequencies, scaling }: Unscaled): RopeForm {
-  const context = numberOf(scaling, 'original_max_position_embeddings')
-  const factor = numberOf(scaling, 'factor', numberOf(scaling, 'max_position_embeddings', context) / context)
+  const context = positiveOf(scaling, 'original_max_position_embeddings')
+  const factor = positiveOf(scaling, 'factor', numberOf(scaling, 'max_position_embeddings', context) / context)
   const divided = (key: string) => {
     const divisors = numbersOf(scaling, key, frequencies.length)
     return frequencies.map((frequency, i) => frequency / divisors[i]!)

@@ -6,6 +6,7 @@ import { loadTokenizer } from '../../src/data/tokenizer.ts'
 import { openForward } from '../../src/engine/forward.ts'
 import { CheckpointError, PlanError, UnsupportedModelError } from '../../src/errors.ts'
 import { describeGguf, exportGguf } from '../../src/export/gguf.ts'
+import { ropeMetadata } from '../../src/export/ggufMetadata.ts'
 import { openGgufFile } from '../../src/format/gguf/openGgufFile.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
 import { openModel } from '../../src/model/load.ts'
@@ -91,6 +92,21 @@ describe('the form of a plan', () => {
   test.each(['gpt2', 'gemma3', 'bloom'])('is refused for %s, which no architecture here computes', async (name) => {
     const model = await openModel(name, join(root, 'test/fixtures/tiny-random', name))
     expect(() => describeGguf(model, emptyPlan)).toThrow(UnsupportedModelError)
+    await model.weights.close()
+  })
+
+  test('is refused for a YaRN of other betas than 32 and 1, which llama.cpp takes whatever the file says', async () => {
+    const model = await openModel('qwen3', join(root, 'test/fixtures/tiny-variants/qwen3-yarn'))
+    const yarn = { rope_type: 'yarn', rope_theta: 1e4, factor: 4, original_max_position_embeddings: 4096 }
+    const withRope = (rope: object) => ({
+      ...model,
+      config: { ...model.config, rope_scaling: null, rope_parameters: rope },
+    })
+    for (const betas of [{}, { beta_fast: 32, beta_slow: 1 }]) {
+      const { entries } = ropeMetadata(withRope({ ...yarn, ...betas }), 'qwen3')
+      expect(entries.map(([key]) => key)).toContain('rope.scaling.factor')
+    }
+    expect(() => ropeMetadata(withRope({ ...yarn, beta_fast: 4 }), 'qwen3')).toThrow(/"beta_fast".*not YaRN's default/)
     await model.weights.close()
   })
 

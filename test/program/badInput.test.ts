@@ -85,8 +85,8 @@ const cases: Record<string, [() => string[], RegExp]> = {
     /model_type is "mamba", expected one of .*llama/,
   ],
   'an unknown rope type': [
-    model((f) => config(f, { rope_parameters: { rope_type: 'yarn', rope_theta: 1e4, factor: 2 } })),
-    /"rope_type" is "yarn".*known: default, linear, llama3/,
+    model((f) => config(f, { rope_parameters: { rope_type: 'proportional', rope_theta: 1e4 } })),
+    /"rope_type" is "proportional".*known: default, linear/,
   ],
   'a quantised checkpoint': [model((f) => config(f, { quantization_config: { bits: 4 } })), /quantization_config/],
   'a tokenizer of another vocabulary': [

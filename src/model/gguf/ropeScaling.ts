@@ -1,13 +1,6 @@
 import { UnsupportedModelError } from '../../errors.ts'
 import type { GgufFile } from '../../format/gguf/openGgufFile.ts'
-import {
-  optionalInteger,
-  optionalNumber,
-  optionalString,
-  requiredInteger,
-  requiredNumber,
-  shortestDecimal,
-} from './fields.ts'
+import { optionalInteger, optionalNumber, optionalString, requiredNumber, shortestDecimal } from './fields.ts'
 
 /** `rope_scaling` of config.json; null when positions are not scaled. */
 export type RopeScaling = Readonly<Record<string, number | string>> | null
@@ -49,6 +42,8 @@ function metadataScaling(file: GgufFile, arch: string): RopeScaling {
     return factor === 1 ? null : { rope_type: 'linear', factor }
   }
   if (type === 'yarn') {
+    const context = optionalInteger(file, `${arch}.rope.scaling.original_context_length`)
+    // llama.cpp reads these two of a few other architectures only, and takes 32 and 1; the model's own are what it was trained with
     const betaFast = optionalNumber(file, `${arch}.rope.scaling.yarn_beta_fast`)
     const betaSlow = optionalNumber(file, `${arch}.rope.scaling.yarn_beta_slow`)
     for (const key of ['yarn_ext_factor', 'yarn_attn_factor', 'attn_factor', 'yarn_log_multiplier']) {
@@ -62,7 +57,8 @@ function metadataScaling(file: GgufFile, arch: string): RopeScaling {
     return {
       rope_type: 'yarn',
       factor: requiredNumber(file, `${arch}.rope.scaling.factor`),
-      original_max_position_embeddings: requiredInteger(file, `${arch}.rope.scaling.original_context_length`),
+      // absent: the whole context, for llama.cpp as for transformers
+      ...(context === undefined ? {} : { original_max_position_embeddings: context }),
       ...(betaFast === undefined ? {} : { beta_fast: betaFast }),
       ...(betaSlow === undefined ? {} : { beta_slow: betaSlow }),
     }

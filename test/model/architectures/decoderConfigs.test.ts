@@ -50,6 +50,8 @@ describe('a config value that changes the mathematics', () => {
   it.each<[fixture: string, key: string, changes: ModelConfig]>([
     ['tiny-random/llama', 'rope_type', { rope_parameters: { rope_type: 'proportional', rope_theta: 10000 } }],
     ['tiny-random/llama', 'factor', { rope_parameters: { rope_type: 'dynamic', rope_theta: 10000 } }],
+    ['tiny-random/llama', 'factor', { rope_parameters: { rope_type: 'linear', rope_theta: 10000, factor: 0 } }],
+    ['tiny-random/llama', 'rope_theta', { rope_parameters: { rope_type: 'default', rope_theta: -1 } }],
     ['tiny-random/llama', 'type', { rope_parameters: undefined, rope_scaling: { type: 'ntk', factor: 2 } }],
     ['tiny-random/llama', 'hidden_act', { hidden_act: 'mish' }],
     ['tiny-random/phi3', 'short_factor', { rope_parameters: { rope_type: 'longrope', rope_theta: 10000 } }],

@@ -82,6 +82,8 @@ describe('scaling in the metadata', () => {
       original_max_position_embeddings: 32768,
       beta_fast: 16,
     })
+    const { 'scaling.original_context_length': _, ...whole } = yarn
+    expect(await scalingOf(whole)).toEqual({ rope_type: 'yarn', factor: 4 })
   })
 
   it('is refused where config.json could not say it', async () => {
