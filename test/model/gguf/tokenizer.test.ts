@@ -262,6 +262,8 @@ describe('WordPiece', () => {
     const normalizerOf = async (changes: Readonly<Record<string, GgufValue>>) =>
       buildTokenizer(await metadataOf('wordpiece', changes)).json.normalizer
     expect(await normalizerOf({ 'tokenizer.ggml.tokens': cased })).toMatchObject({ lowercase: false })
+    const doubleStruck: GgufValue = { type: 'array', elementType: 'string', value: tokens.with(20, '▁ℝ') }
+    expect(await normalizerOf({ 'tokenizer.ggml.tokens': doubleStruck })).toMatchObject({ lowercase: true })
     expect(await normalizerOf({ 'tokenizer.ggml.normalizer.lowercase': flag(false) })).toMatchObject({
       lowercase: false,
     })

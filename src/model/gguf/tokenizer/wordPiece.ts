@@ -8,14 +8,15 @@ const MAX_WORD_CHARACTERS = 100
 
 /**
  * BERT's WordPiece. llama.cpp's converter stores the start of a word as "▁word" and a continuation "##ing" as "ing"; here
- * they get BERT's spelling back. Text is lowercased unless the file says otherwise or its tokens hold capitals.
+ * they get BERT's spelling back. Text is lowercased unless the file says otherwise or its tokens hold capitals: not ℝ, which
+ * BERT's uncased vocabulary has, because there is no small one.
  */
 export function wordPiece(source: MetadataSource): BuiltTokenizer {
   const stored = vocabularyOf(source, { bos: 101, unk: 100, sep: 102, pad: 0, mask: 103 })
   const vocabulary = inBertSpelling(stored)
   const lowercase =
     optionalBoolean(source, 'tokenizer.ggml.normalizer.lowercase') ??
-    !vocabulary.tokens.some((token) => !isBracketed(token) && /\p{Lu}/u.test(token))
+    !vocabulary.tokens.some((token) => !isBracketed(token) && token !== token.toLowerCase())
   const cls = vocabulary.special.cls ?? vocabulary.special.bos
   const { sep, unk } = vocabulary.special
   if (!cls || !sep || !unk) {
