@@ -157,9 +157,12 @@ function shapeChecker(path: string, weights: WeightStore) {
       }
       const found = weights.tensors.get(name)
       if (found === undefined) {
-        throw new CheckpointError(
-          `${path}: tensor "${name}" is missing, expected [${shapeOf(axes, sizes)}]; is config.json from another model?`,
-        )
+        const longer = [...weights.tensors.keys()].find((stored) => stored.endsWith(`.${name}`))
+        const cure =
+          longer === undefined
+            ? 'is config.json from another model?'
+            : `the checkpoint calls it "${longer}": rename its tensors, or save the model anew with transformers`
+        throw new CheckpointError(`${path}: tensor "${name}" is missing, expected [${shapeOf(axes, sizes)}]; ${cure}`)
       }
       const expected = shapeOf(axes, sizes)
       if (found.shape.length !== expected.length || found.shape.some((size, i) => size !== expected[i])) {

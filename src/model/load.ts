@@ -1,3 +1,4 @@
+import { UnsupportedModelError } from '../errors.ts'
 import { isCustomConfig, readCustomConfig } from './customConfig.ts'
 import { describeModel } from './describe.ts'
 import { embeddedModelPath } from './embedded.ts'
@@ -30,6 +31,12 @@ export async function openModel(id: string, path: string): Promise<Model> {
     return describeModel(id, path, { ...opened, ...readCustomConfig(opened.config), addedBiases: true })
   } catch (error) {
     await opened.weights.close()
-    throw error
+    throw path.endsWith('.gguf') ? ofMetadata(path, error) : error
   }
+}
+
+/** A GGUF file has no config.json: what is wrong in the one that its metadata makes is wrong in the file. */
+function ofMetadata(path: string, error: unknown): unknown {
+  if (!(error instanceof UnsupportedModelError) || !error.message.startsWith('config.json: ')) return error
+  return new UnsupportedModelError(`${path}: its metadata makes a ${error.message}`, { cause: error })
 }

@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { CheckpointError, ToolkitError } from '../../errors.ts'
@@ -50,6 +51,14 @@ async function openShards(indexPath: string): Promise<WeightStore> {
     }
   }
   const folder = dirname(indexPath)
+  const present = await readdir(folder)
+  const [absent, ...others] = names.filter((name) => !present.includes(name))
+  if (absent !== undefined) {
+    const more = others.length > 0 ? ` and ${others.length} more` : ''
+    throw new CheckpointError(
+      `${subject} names ${names.length} shards, of which ${absent}${more} is not in the folder; is the download complete?`,
+    )
+  }
   const store = await openAll(names.map((name) => join(folder, name)))
   for (const [tensor, shard] of weightMap) {
     const found = store.entries.get(tensor)

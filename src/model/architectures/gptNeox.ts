@@ -4,6 +4,7 @@ import type { Architecture } from '../architecture.ts'
 import { countOf, flagOf, layerCountOf, numberOf } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { readRope } from '../rope.ts'
+import { withoutPrefix } from '../spelling.ts'
 import { decoderClasses } from '../transformersClasses.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 
@@ -17,7 +18,7 @@ export const gptNeox: Architecture = {
   transformers: {
     gpt_neox: decoderClasses('gpt_neox', 'GPTNeoX', { parameterNames: { 'embed_out.weight': 'lm_head.weight' } }),
   },
-  spellings: (name) => (name === 'embed_out.weight' ? ['lm_head.weight'] : []),
+  spellings: (name) => (name === 'embed_out.weight' ? ['lm_head.weight'] : withoutPrefix('gpt_neox.')(name)),
   sizes: neoxSizes,
   stacks: {
     decoder: {

@@ -51,12 +51,30 @@ export const architectures: readonly Architecture[] = [
 /** The table for `model_type` of `config`. Throws `UnsupportedModelError` with the known types. */
 export function findArchitecture(config: ModelConfig): Architecture {
   const type = config['model_type']
-  const found = architectures.find(({ modelTypes }) => modelTypes.some((known) => known === type))
+  const found = architectureOf(type)
   if (found === undefined) {
     const known = architectures.flatMap(({ modelTypes }) => modelTypes).sort()
     throw new UnsupportedModelError(
-      `config.json: model_type is ${JSON.stringify(type) ?? 'missing'}, expected one of ${known.join(', ')}`,
+      `config.json: model_type is ${JSON.stringify(type) ?? 'missing'}, expected one of ${known.join(', ')}${adviceFor(config)}`,
     )
   }
   return found
+}
+
+function architectureOf(type: unknown): Architecture | undefined {
+  return architectures.find(({ modelTypes }) => modelTypes.some((known) => known === type))
+}
+
+/** How to get at a language model that comes with those of other media. */
+function adviceFor(config: ModelConfig): string {
+  const text = config['text_config']
+  const type = typeof text === 'object' && text !== null ? (text as ModelConfig)['model_type'] : undefined
+  if (architectureOf(type) === undefined) return ''
+  return (
+    `; to prune its language model, a ${type}, save that by itself, and its tokenizer with it: python -c "from transformers import ` +
+    'AutoModelForImageTextToText as A, AutoModelForCausalLM as C, AutoTokenizer as T; ' +
+    "m = A.from_pretrained('MODEL'); t = C.from_config(m.config.text_config, dtype=m.dtype); " +
+    "t.model = m.model.language_model; t.lm_head = m.lm_head; t.save_pretrained('TEXT'); " +
+    `T.from_pretrained('MODEL').save_pretrained('TEXT')"`
+  )
 }

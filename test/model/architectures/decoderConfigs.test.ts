@@ -87,7 +87,40 @@ describe('a config value that changes the mathematics', () => {
   })
 
   it('of an unknown family names the known ones', () => {
-    expect(() => findArchitecture({ model_type: 'mamba' })).toThrow(/"mamba", expected one of .*baichuan.*qwen3/)
+    expect(() => findArchitecture({ model_type: 'mamba' })).toThrow(
+      /"mamba", expected one of .*baichuan.*qwen3.*roberta$/,
+    )
+  })
+
+  it('with a known language model inside says how to save that by itself', () => {
+    const gemma = { model_type: 'gemma3', text_config: { model_type: 'gemma3_text' }, vision_config: {} }
+    expect(() => findArchitecture(gemma)).toThrow(/its language model, a gemma3_text, save that by itself.*python -c/)
+    expect(() => findArchitecture({ ...gemma, text_config: { model_type: 'mamba' } })).not.toThrow(/python/)
+  })
+})
+
+describe('a checkpoint of other names', () => {
+  const renamed = async (path: string, rename: (name: string) => string) => {
+    const { model } = await open(path)
+    const tensors = new Map(
+      [...model.weights.tensors].map(([name, info]) => [rename(name), { ...info, name: rename(name) }]),
+    )
+    const { config, assets } = model
+    return describeModel(path, path, { config, assets, weights: { ...model.weights, tensors } })
+  }
+
+  it('than the family has is refused with the name it goes by', async () => {
+    await expect(renamed('tiny-random/llama', (name) => `language_model.${name}`)).rejects.toThrow(
+      'tensor "model.embed_tokens.weight" is missing, expected [512,64]; the checkpoint calls it "language_model.model.embed_tokens.weight"',
+    )
+    await expect(renamed('tiny-random/llama', (name) => name.replace('o_proj', 'out'))).rejects.toThrow(
+      /self_attn\.o_proj\.weight" is missing, expected .*; is config\.json from another model\?$/,
+    )
+  })
+
+  it('without the prefix of the whole model opens: GPT-NeoX', async () => {
+    const model = await renamed('tiny-random/gpt_neox', (name) => name.replace(/^gpt_neox\./, ''))
+    expect(model.outer['embedTokens']?.[0]).toBe('embed_in.weight')
   })
 })
 
