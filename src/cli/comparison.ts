@@ -11,7 +11,7 @@ export function comparisonRows(comparison: Comparison): string[][] {
     const { distance, standardError, embeddings } = comparison.pruned
     return [
       [`${taskLosses.hiddenStates.name}, ${taskLosses.hiddenStates.unit}`, '0', distance.toFixed(5)],
-      ['standard error', '—', standardError.toFixed(5)],
+      ['standard error', '—', errorText(standardError)],
       ...(embeddings === undefined
         ? []
         : [
@@ -27,16 +27,19 @@ export function comparisonRows(comparison: Comparison): string[][] {
       row('perplexity, token-pooled', reports, (report) => report.tokenPooled.toFixed(4)),
       row('perplexity, sequence-mean', reports, (report) => report.sequenceMean.toFixed(4)),
       row('nats per token', reports, (report) => report.natsPerToken.toFixed(5)),
-      row('standard error', reports, (report) => report.standardError.toFixed(5)),
+      row('standard error', reports, ({ standardError }) => errorText(standardError)),
     ]
   }
   const { name, unit } = taskLosses[comparison.task]
   const reports = [comparison.dense, comparison.pruned]
   return [
     row(`${name}, ${unit}`, reports, ({ loss }) => loss.toFixed(5)),
-    row('standard error', reports, ({ standardError }) => standardError.toFixed(5)),
+    row('standard error', reports, ({ standardError }) => errorText(standardError)),
   ]
 }
+
+/** A single row has none. */
+const errorText = (standardError: number) => (Number.isNaN(standardError) ? '—' : standardError.toFixed(5))
 
 /** What the numbers of a comparison were measured on: counts of predictions and rows. */
 export function measuredOn(comparison: Comparison): string {

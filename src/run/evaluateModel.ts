@@ -1,11 +1,12 @@
 import type { PackedRows } from '../data/calibration.ts'
 import { sharedPassage } from '../data/overlap.ts'
 import { openEngine } from '../engine/engine.ts'
-import { PlanError } from '../errors.ts'
+import { EngineError, PlanError } from '../errors.ts'
 import { type Comparison, compare } from '../evaluate/compare.ts'
 import { loadModel } from '../model/load.ts'
+import type { Model } from '../model/model.ts'
 import { checkPlan, removedParameters } from '../model/plan.ts'
-import type { StopSignal } from '../types.ts'
+import type { Engine, StopSignal, TokenRows } from '../types.ts'
 import { checkSameModel, planOfSteps } from './applyPlanFile.ts'
 import { type RowsRequest, readRows, readSentences, taskOf } from './calibrate.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
@@ -17,6 +18,7 @@ export interface EvaluateRequest {
   readonly plan?: string | undefined
   readonly steps?: number | undefined
   readonly allowOtherModel?: boolean | undefined
+  /** Without a task: the plan's, else what the head predicts. */
   readonly rows: RowsRequest
   readonly threads?: number | undefined
   readonly signal?: StopSignal | undefined
@@ -49,27 +51,50 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
     if (file !== undefined && !request.allowOtherModel) await checkSameModel(model, file, request.plan!)
     const plan = file && planOfSteps(file, request.steps)
     if (plan !== undefined) checkPlan(model, plan)
-    const task = taskOf(model, request.rows.task)
+    // a plan is measured by what it was searched by
+    const asked: RowsRequest = { ...request.rows, task: request.rows.task ?? file?.task }
+    const task = taskOf(model, asked.task)
     if (task === 'hiddenStates' && plan === undefined) {
       throw new PlanError(
         `${model.id}: is scored by how far its hidden states move from the dense model's, which needs a pruned model; give --plan`,
       )
     }
-    const rows = await readRows(model, request.rows)
-    const sentences = await readSentences(model, request.rows)
+    const rows = await readRows(model, asked)
+    const sentences = await readSentences(model, asked)
     const { source, bos, prediction } = rows.description
+    const comparison = await compare(engine, rows, task, plan, { sentences, signal })
+    await refuseNonFinite(model, engine, rows, comparison)
     return {
       source,
       bos,
       ...(prediction !== undefined && { prediction }),
       heldOut: file && isHeldOut(file, rows),
-      ...(await compare(engine, rows, task, plan, { sentences, signal })),
+      ...comparison,
       parameters: { dense: model.parameters, pruned: plan && model.parameters - removedParameters(model, plan) },
     }
   } finally {
     await engine.close()
     await model.weights.close()
   }
+}
+
+/** Throws `EngineError` where a loss is no number: it is nobody's score. */
+async function refuseNonFinite(model: Model, engine: Engine, rows: TokenRows, comparison: Comparison): Promise<void> {
+  const [dense, pruned] = lossesOf(comparison)
+  if (Number.isFinite(dense) && Number.isFinite(pruned)) return
+  const where = Number.isFinite(dense) ? undefined : await engine.firstNonFinite(rows)
+  const found = Number.isFinite(dense) ? `the loss of the plan is ${pruned}` : `the loss of the dense model is ${dense}`
+  const cure =
+    where === undefined
+      ? '; leave more in the model'
+      : `; the first such values come out of ${where}; is the checkpoint damaged?`
+  throw new EngineError(`${model.id}: ${found}, expected a finite number${cure}`)
+}
+
+function lossesOf(comparison: Comparison): readonly [dense: number, pruned: number] {
+  if (comparison.task === 'hiddenStates') return [0, comparison.pruned.distance]
+  if (comparison.task !== 'nextToken') return [comparison.dense.loss, comparison.pruned?.loss ?? 0]
+  return [comparison.dense.natsPerToken, comparison.pruned?.natsPerToken ?? 0]
 }
 
 function isHeldOut({ calibration }: PlanFile, rows: PackedRows): boolean | undefined {

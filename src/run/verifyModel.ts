@@ -27,7 +27,7 @@ export async function verifyModel(request: VerifyRequest): Promise<ConsumerResul
     if (file !== undefined && !request.allowOtherModel) await checkSameModel(model, file, request.plan!)
     const plan = file === undefined ? emptyPlan : planOfSteps(file, request.steps)
     checkPlan(model, plan)
-    const rows = await readRows(model, request.rows)
+    const rows = await readRows(model, { ...request.rows, task: request.rows.task ?? file?.task })
     return await verifyExport(request.path, model, plan, rows, {
       onResult: (result) => request.onConsumer?.(describeResult(result)),
     })

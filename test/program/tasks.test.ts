@@ -58,6 +58,21 @@ describe.each([
   })
 })
 
+describe('evaluating a plan', () => {
+  it('goes by what the plan was searched by', async () => {
+    const model = withTokenizer('tiny-random/bert')
+    const { planPath } = await pruned(model, { calibration: { ...rows, task: 'hiddenStates' } })
+    expect(await evaluateModel({ model, plan: planPath, rows })).toMatchObject({ task: 'hiddenStates' })
+    const asked = { ...rows, task: 'maskedToken' } as const
+    expect(await evaluateModel({ model, plan: planPath, rows: asked })).toMatchObject({ task: 'maskedToken' })
+  })
+
+  it('on a single row has no standard error', async () => {
+    const { stdout } = await succeed('evaluate --nsamples 1 --seqlen 32')
+    expect(stdout).toMatch(/standard error +—/)
+  })
+})
+
 describe('evaluating an encoder without a head', () => {
   it('compares sentence embeddings, with their spread', async () => {
     const model = withTokenizer('tiny-encoders/bert-headless')
