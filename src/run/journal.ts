@@ -22,6 +22,7 @@ export interface Journal {
 
 // JSON has no NaN and no infinity: they are written as strings
 const lossSchema = z.union([z.number(), z.enum(['NaN', 'Infinity', '-Infinity'])])
+const headerSchema = z.object({ version: z.literal(1), inputs: z.unknown() })
 const entrySchema = z.object({
   measure: z.string(),
   blocks: z.array(z.string()),
@@ -33,7 +34,7 @@ const entrySchema = z.object({
 
 /**
  * Opens the journal at `path` for a run made from `inputs`, or starts it. A last line without its newline was cut by a kill and is
- * dropped. Throws `OutputError` when the journal belongs to other inputs, naming what differs, or is damaged.
+ * dropped. Throws `OutputError` when the journal holds evaluations of other inputs, naming what differs, or is damaged.
  */
 export function openJournal(path: string, inputs: unknown): Journal {
   let file: number
@@ -51,8 +52,13 @@ export function openJournal(path: string, inputs: unknown): Journal {
   const known = new Map<string, Float64Array>()
   const expected = JSON.parse(JSON.stringify({ version: 1, inputs }))
   try {
-    if (header === undefined) appendLine(file, expected)
-    else checkHeader(path, parseLine(path, 1, header), expected)
+    const found = header === undefined ? undefined : parseLine(path, 1, header)
+    // a run that ended before it evaluated anything leaves nothing to lose
+    const isEmpty = lines.length === 0 && (found === undefined || headerSchema.safeParse(found).success)
+    if (isEmpty && !isDeepStrictEqual(found, expected)) {
+      ftruncateSync(file, 0)
+      appendLine(file, expected)
+    } else checkHeader(path, found, expected)
     for (const [i, line] of lines.entries()) {
       const entry = entrySchema.safeParse(parseLine(path, i + 2, line))
       if (!entry.success) throw damaged(path, i + 2)

@@ -70,10 +70,22 @@ describe('the journal', () => {
 
   it('refuses a run made from other inputs and names what differs', () => {
     const path = newPath()
-    openJournal(path, { seed: 1, model: { sha256: 'a', id: 'x' } }).close()
+    const journal = openJournal(path, { seed: 1, model: { sha256: 'a', id: 'x' } })
+    journal.append('perplexity', plan(), Float64Array.of(1))
+    journal.close()
     expect(() => openJournal(path, { seed: 2, model: { sha256: 'a', id: 'y' } })).toThrowError(
       /seed is 1 there and 2 now; model.id is "x" there and "y" now/,
     )
+  })
+
+  it('starts anew with other inputs where nothing was evaluated, but not in a file of something else', () => {
+    const path = newPath()
+    openJournal(path, { seed: 1 }).close()
+    openJournal(path, { seed: 2 }).close()
+    expect(readFileSync(path, 'utf8')).toBe('{"version":1,"inputs":{"seed":2}}\n')
+    writeFileSync(path, '{"mine":1}\n')
+    expect(() => openJournal(path, { seed: 1 })).toThrowError(OutputError)
+    expect(readFileSync(path, 'utf8')).toBe('{"mine":1}\n')
   })
 
   it('refuses a journal damaged in the middle, naming the line', () => {
