@@ -17,7 +17,7 @@ export function withModelOptions(command: Command): Command {
   return command
     .option('--model <id|folder|file.gguf>', 'hub id, folder or GGUF file', 'embedded')
     .option('--revision <rev>', 'branch, tag or commit of a hub id')
-    .option('--threads <n>', 'threads (default: physical cores)', wholeNumber)
+    .option('--threads <n>', 'threads (default: physical cores)', count)
 }
 
 export function withOutputOptions(command: Command): Command {
@@ -52,12 +52,10 @@ export function withTextOptions(command: Command, defaults: { dataset: string; n
     .option('--column <name>', 'column of the text in json and parquet')
     .option('--tokens <file.json>', 'ready token ids {"ids": [...]} instead of --dataset')
     .addOption(
-      new Option('--nsamples <n>', `packed rows (default: ${defaults.nsamples}, or all with --texts)`).argParser(
-        wholeNumber,
-      ),
+      new Option('--nsamples <n>', `packed rows (default: ${defaults.nsamples}, or all with --texts)`).argParser(count),
     )
-    .option('--seqlen <t>', 'tokens a row', wholeNumber, 256)
-    .option('--texts <n>', 'draw this many texts with the seed and pack them', wholeNumber)
+    .option('--seqlen <t>', 'tokens a row', count, 256)
+    .option('--texts <n>', 'draw this many texts with the seed and pack them', count)
     .addOption(
       new Option('--task <name>', 'what the model is scored by (default: what its head predicts)').choices(taskNames),
     )
@@ -77,6 +75,13 @@ export function rowsRequest(options: TextOptions, defaultRows: number): RowsRequ
 export function wholeNumber(text: string): number {
   const value = Number(text)
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError('Expected a whole number.')
+  return value
+}
+
+/** A whole number of at least 1. */
+export function count(text: string): number {
+  const value = wholeNumber(text)
+  if (value === 0) throw new InvalidArgumentError('Expected at least 1.')
   return value
 }
 

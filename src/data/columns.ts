@@ -8,14 +8,22 @@ import { maxTextCharacters } from './textLimits.ts'
 type Row = Readonly<Record<string, unknown>>
 
 /**
- * The named columns of a table, row by row: .jsonl, .json (a list of objects), .csv and .tsv (the first line names the columns) or
+ * The columns of a table that options name, option → column, row by row: .jsonl, .json (a list of objects), .csv and .tsv (the first line names the columns) or
  * .parquet. At most `rows` rows where that is given. Throws `CalibrationError` for another kind of file and for a column that is
  * not there, with those that are.
  */
-export async function readColumns(path: string, columns: readonly string[], rows?: number): Promise<Row[]> {
+export async function readColumns(
+  path: string,
+  named: Readonly<Record<`--${string}`, string>>,
+  rows?: number,
+): Promise<Row[]> {
+  const columns = Object.values(named)
   const extension = /\.(jsonl|ndjson|json|csv|tsv|parquet)$/i.exec(path)?.[1]?.toLowerCase()
   if (extension === undefined) {
-    throw new CalibrationError(`${path}: is no table, expected a .jsonl, .json, .csv, .tsv or .parquet file`)
+    throw new CalibrationError(
+      `${path}: is no table, expected a .jsonl, .json, .csv, .tsv or .parquet file with the columns ${columns.join(' and ')}; ` +
+        'give one with --dataset, or score by --task hiddenStates, for which any text will do',
+    )
   }
   const size = (await stat(path).catch(() => undefined))?.size
   if (size === undefined)
@@ -25,11 +33,12 @@ export async function readColumns(path: string, columns: readonly string[], rows
   }
   const table =
     extension === 'parquet' ? await parquetRows(path, columns, rows) : textRows(path, await readFile(path), extension)
-  const lacking = columns.find((column) => table.some((row) => !Object.hasOwn(row, column)))
-  if (lacking !== undefined) {
+  const missing = Object.entries(named).find(([, column]) => table.some((row) => !Object.hasOwn(row, column)))
+  if (missing !== undefined) {
+    const [option, lacking] = missing
     const row = table.findIndex((candidate) => !Object.hasOwn(candidate, lacking))
     throw new CalibrationError(
-      `${path}: row ${row} has no column "${lacking}", its columns are ${Object.keys(table[row]!).join(', ')}; name one of them`,
+      `${path}: row ${row} has no column "${lacking}", its columns are ${Object.keys(table[row]!).join(', ')}; name one of them with ${option}`,
     )
   }
   return rows === undefined ? table : table.slice(0, rows)

@@ -60,7 +60,11 @@ const makers: Record<Task, (making: Making) => Promise<PackedRows>> = {
   },
   async rowClass({ model, tokenizer, request }) {
     const { column = 'text', labelColumn = 'label' } = request
-    const table = await readColumns(request.dataset, [column, labelColumn], request.rows)
+    const table = await readColumns(
+      request.dataset,
+      { '--column': column, '--label-column': labelColumn },
+      request.rows,
+    )
     return labelledRows(
       table.map((row, index) => ({ text: stringOf(request.dataset, row, index, column), label: row[labelColumn] })),
       tokenizer,
@@ -84,7 +88,11 @@ const makers: Record<Task, (making: Making) => Promise<PackedRows>> = {
   },
   async pairs({ model, tokenizer, request }) {
     const { column = 'source', targetColumn = 'target' } = request
-    const table = await readColumns(request.dataset, [column, targetColumn], request.rows)
+    const table = await readColumns(
+      request.dataset,
+      { '--column': column, '--target-column': targetColumn },
+      request.rows,
+    )
     const text = (row: (typeof table)[number], index: number, name: string) =>
       stringOf(request.dataset, row, index, name)
     return pairRows(
@@ -131,7 +139,7 @@ function sentinelsOf(tokenizer: Tokenizer, rowLength: number): number[] {
   const first = sentinelId(tokenizer, 0)
   if (first === undefined) {
     throw new CalibrationError(
-      'tokenizer.json: has no token <extra_id_0>, so spans cannot be cut out; score this model by pairs of source and target texts',
+      'tokenizer.json: has no token <extra_id_0>, so spans cannot be cut out; give pairs of texts with --task pairs --dataset FILE, or score by --task hiddenStates',
     )
   }
   const sentinels = [first]

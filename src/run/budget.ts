@@ -1,4 +1,5 @@
 import { PlanError } from '../errors.ts'
+import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
 import type { BlockKind, PruningPlan } from '../types.ts'
@@ -24,6 +25,11 @@ export type Budget =
  */
 export function checkBudget(model: Model, budget: Budget, kinds: readonly BlockKind[]): void {
   const blocks = model.blocks.filter(({ kind }) => kinds.includes(kind))
+  if (blocks.length === 0 && model.blocks.length > 0) {
+    throw new PlanError(
+      `--kinds ${kinds.join(',')}: ${model.id} has no such blocks, expected some of ${kindsOf(model).join(', ')}`,
+    )
+  }
   const everything: PruningPlan = { blocks: blocks.map(({ id }) => id), units: {} }
   const whose = `blocks of ${model.id} of kind ${kinds.join(' or ')}`
   if ('remove' in budget) {
@@ -52,6 +58,10 @@ export function checkBudget(model: Model, budget: Budget, kinds: readonly BlockK
         `--speedup ${budget.speedup}: expected more than 1, how many times as fast as the dense model: 1.5 for two thirds of its time`,
       )
     }
+  } else if (model.architecture.family === 'encoder') {
+    throw new PlanError(
+      `--kv-bytes ${budget.kvBytes}: ${model.id} is an encoder, which reads a text at once and keeps no keys and values; ask for --ratio, --remove or --size`,
+    )
   } else {
     const [least, most] = [everything, emptyPlan].map((plan) => cacheBytesPerToken(model, plan)) as [number, number]
     if (!(budget.kvBytes >= least && budget.kvBytes < most)) {

@@ -218,9 +218,13 @@ describe('readColumns', () => {
     ['rows.tsv', 'source\ttarget\n"a, ""b""\nc"\td\ne\t\n\nü\tf\n'],
   ])('reads %s', async (name, content) => {
     await writeFile(join(folder, name), content)
-    expect(await readColumns(join(folder, name), ['source', 'target'])).toEqual(expected)
-    expect(await readColumns(join(folder, name), ['target'], 1)).toHaveLength(1)
-    await expect(readColumns(join(folder, name), ['label'])).rejects.toThrow('its columns are source, target')
+    expect(await readColumns(join(folder, name), { '--column': 'source', '--target-column': 'target' })).toEqual(
+      expected,
+    )
+    expect(await readColumns(join(folder, name), { '--column': 'target' }, 1)).toHaveLength(1)
+    await expect(readColumns(join(folder, name), { '--label-column': 'label' })).rejects.toThrow(
+      'its columns are source, target; name one of them with --label-column',
+    )
   })
 
   it.each([
@@ -231,6 +235,6 @@ describe('readColumns', () => {
     ['rows.txt', 'a', 'is no table'],
   ])('says what is wrong with %s', async (name, content, message) => {
     await writeFile(join(folder, name), content)
-    await expect(readColumns(join(folder, name), ['source'])).rejects.toThrow(message)
+    await expect(readColumns(join(folder, name), { '--column': 'source' })).rejects.toThrow(message)
   })
 })

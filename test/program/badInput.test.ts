@@ -41,6 +41,17 @@ function headerOf(
   writeFileSync(path, Buffer.concat([size, text, bytes.subarray(8 + length)]))
 }
 
+/** Makes the first weight of a matrix NaN. */
+function damage(folder: string): void {
+  const path = join(folder, 'model.safetensors')
+  const bytes = readFileSync(path)
+  const length = Number(bytes.readBigUInt64LE(0))
+  const [start] = JSON.parse(bytes.subarray(8, 8 + length).toString())['model.layers.4.mlp.down_proj.weight']
+    .data_offsets
+  bytes.writeUInt16LE(0x7fc0, 8 + length + start)
+  writeFileSync(path, bytes)
+}
+
 const model = (change: (folder: string) => void) => () => ['--model', changed(change)]
 const wide = 'model.layers.0.mlp.up_proj.weight'
 
@@ -98,18 +109,7 @@ const cases: Record<string, [() => string[], RegExp]> = {
     }),
     /vocab/i,
   ],
-  'NaN weights': [
-    model((f) => {
-      const path = join(f, 'model.safetensors')
-      const bytes = readFileSync(path)
-      const length = Number(bytes.readBigUInt64LE(0))
-      const [start] = JSON.parse(bytes.subarray(8, 8 + length).toString())['model.layers.4.mlp.down_proj.weight']
-        .data_offsets
-      bytes.writeUInt16LE(0x7fc0, 8 + length + start)
-      writeFileSync(path, bytes)
-    }),
-    /loss of the dense model is NaN.*decoder\.4\.mlp/,
-  ],
+  'NaN weights': [model(damage), /loss of the dense model is NaN.*decoder\.4\.mlp/],
   'ids outside the vocabulary': [() => ['--tokens', json({ ids: Array(64).fill(4096) })], /4096/],
   'a tokens file of another shape': [() => ['--tokens', json({ tokens: [1] })], /ids/],
   'an empty data set': [
@@ -158,6 +158,20 @@ describe('bad input is one line that says what was found, what was expected and 
     expect(stderr).toMatch(/cannot be made.*writable/)
   })
 
+  it('NaN weights in what is to be evaluated', async () => {
+    const { code, stderr } = await blockpruner([
+      'evaluate',
+      '--model',
+      changed(damage),
+      '--nsamples',
+      '1',
+      '--seqlen',
+      '16',
+    ])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/loss of the dense model is NaN.*decoder\.4\.mlp; is the checkpoint damaged/)
+  })
+
   it('a plan for another model', async () => {
     const folder = newFolder()
     await blockpruner([
@@ -196,6 +210,10 @@ describe('bad input is one line that says what was found, what was expected and 
     expect(await blockpruner(['prune'])).toMatchObject({ code: 2, stderr: expect.stringContaining('--output') })
     expect(await blockpruner(['prun'])).toMatchObject({ code: 2, stderr: expect.stringContaining('prune') })
     expect(await blockpruner(['prune', '--output', 'x', '--remove', '3', '--ratio', '0.1'])).toMatchObject({ code: 2 })
+    expect(await blockpruner(['prune', '--output', 'x', '--nsamples', '0'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("argument '0' is invalid. Expected at least 1."),
+    })
     expect(await blockpruner(['--help'])).toMatchObject({ code: 0, stdout: expect.stringContaining('prune') })
   })
 })

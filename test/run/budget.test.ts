@@ -5,6 +5,7 @@ import { emptyPlan } from '../../src/model/plan.ts'
 import { type Budget, budgetFlag, checkBudget, isReached } from '../../src/run/budget.ts'
 import { cacheBytesPerToken, exportedBytes } from '../../src/run/cost.ts'
 import type { BlockId, BlockKind, PruningPlan } from '../../src/types.ts'
+import { openFixture } from '../model/openFixture.ts'
 
 const model = await loadModel('embedded')
 const kinds: BlockKind[] = ['attention', 'mlp']
@@ -51,6 +52,15 @@ describe('a budget', () => {
     for (const [budget, message] of impossible) expect(() => checkBudget(model, budget, kinds)).toThrow(message)
     expect(() => checkBudget(model, { kvBytes: 0 }, kinds)).not.toThrow()
     expect(() => checkBudget(model, { kvBytes: 0 }, ['mlp'])).toThrow(/--kv-bytes 0/)
+    expect(() => checkBudget(model, { remove: 1 }, ['crossAttention'])).toThrow(
+      /^--kinds crossAttention: .* has no such blocks, expected some of attention, mlp/,
+    )
+  })
+
+  it('of cache is an error for an encoder, which has none', async () => {
+    const { model: bert } = await openFixture('tiny-random/bert')
+    expect(() => checkBudget(bert, { kvBytes: 100 }, ['attention'])).toThrow(/^--kv-bytes 100: .* is an encoder/)
+    await bert.weights.close()
   })
 
   it('is named as on the command line', () => {
