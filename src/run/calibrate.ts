@@ -47,6 +47,9 @@ export async function readRows(model: Model, request: RowsRequest): Promise<Pack
     const { dataset, targetColumn, labelColumn } = request
     return taskRows(task, model, { dataset, column, targetColumn, labelColumn, rows: nsamples, rowLength, seed })
   }
+  if (rowLength < 2) {
+    throw new CalibrationError(`--seqlen ${rowLength}: leaves no token to predict, expected rows of at least 2 tokens`)
+  }
   const size = { rowLength, ...(nsamples !== undefined && { rows: nsamples }) }
   const vocabSize = model.sizes['V']!
   if (request.tokens !== undefined) return readTokens(request.tokens, vocabSize, size)

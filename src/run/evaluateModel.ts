@@ -82,13 +82,15 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
 async function refuseNonFinite(model: Model, engine: Engine, rows: TokenRows, comparison: Comparison): Promise<void> {
   const [dense, pruned] = lossesOf(comparison)
   if (Number.isFinite(dense) && Number.isFinite(pruned)) return
-  const where = Number.isFinite(dense) ? undefined : await engine.firstNonFinite(rows)
-  const found = Number.isFinite(dense) ? `the loss of the plan is ${pruned}` : `the loss of the dense model is ${dense}`
-  const cure =
-    where === undefined
-      ? '; leave more in the model'
-      : `; the first such values come out of ${where}; is the checkpoint damaged?`
-  throw new EngineError(`${model.id}: ${found}, expected a finite number${cure}`)
+  if (Number.isFinite(dense)) {
+    throw new EngineError(
+      `${model.id}: the loss of the plan is ${pruned}, expected a finite number; leave more in the model`,
+    )
+  }
+  const where = (await engine.firstNonFinite(rows)) ?? 'the head'
+  throw new EngineError(
+    `${model.id}: the loss of the dense model is ${dense}, expected a finite number; the first non-finite values come out of ${where}; is the checkpoint damaged?`,
+  )
 }
 
 function lossesOf(comparison: Comparison): readonly [dense: number, pruned: number] {

@@ -214,6 +214,10 @@ describe('bad input is one line that says what was found, what was expected and 
       code: 2,
       stderr: expect.stringContaining("argument '0' is invalid. Expected at least 1."),
     })
+    expect(await blockpruner(['prune', '--output', 'x', '--seqlen', '1'])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--seqlen 1: leaves no token to predict, expected rows of at least 2 tokens'),
+    })
     expect(await blockpruner(['--help'])).toMatchObject({ code: 0, stdout: expect.stringContaining('prune') })
   })
 })
