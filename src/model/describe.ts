@@ -35,6 +35,7 @@ export function describeModel(id: string, path: string, checkpoint: OpenedCheckp
   }
   const architecture = findArchitecture(config)
   const sizes = architecture.sizes(config)
+  if (architecture.family === 'decoder') refuseOtherHeads(path, weights)
   const stored = storedNames(architecture, weights)
   const outer = spelledAsStored(
     architecture.outer(config, (name) => stored(name) !== undefined),
@@ -86,6 +87,15 @@ export function describeModel(id: string, path: string, checkpoint: OpenedCheckp
     bareNorms: counted.filter(({ units }) => units === 0),
     applied: [],
   }
+}
+
+/** With a tied head such a checkpoint would open as one that predicts the next token, and its export would lose the classifier. */
+function refuseOtherHeads(path: string, { tensors }: WeightStore): void {
+  const head = ['score.weight', 'classifier.weight', 'qa_outputs.weight'].find((name) => tensors.has(name))
+  if (head === undefined) return
+  throw new UnsupportedModelError(
+    `${path}: tensor "${head}": a decoder with a classifier is not supported, expected one that predicts the next token (a ForCausalLM class)`,
+  )
 }
 
 /** A block with the sizes of its own weights. */

@@ -118,6 +118,14 @@ describe('a checkpoint of other names', () => {
     )
   })
 
+  it.each(['score', 'classifier', 'qa_outputs'])(
+    'with a %s instead of a head is refused: a tied head hides it',
+    async (head) => {
+      const opening = renamed('tiny-random/gpt2', (name) => name.replace('transformer.ln_f.bias', `${head}.weight`))
+      await expect(opening).rejects.toThrow(`tensor "${head}.weight": a decoder with a classifier is not supported`)
+    },
+  )
+
   it('without the prefix of the whole model opens: GPT-NeoX', async () => {
     const model = await renamed('tiny-random/gpt_neox', (name) => name.replace(/^gpt_neox\./, ''))
     expect(model.outer['embedTokens']?.[0]).toBe('embed_in.weight')
