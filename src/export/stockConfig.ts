@@ -160,7 +160,11 @@ function misread(
     for (const [layer, blocks] of layers.entries()) {
       for (const { kind, form } of table.blocks) {
         const old: number | undefined = blocks[kind as BlockKind]
-        if (old !== undefined && !isDeepStrictEqual(form(cut, layer), form(config, old))) {
+        if (old === undefined) continue
+        if (K !== dense['K'] && hasLongRope(form(config, old))) {
+          return "fewer heads beside LongRoPE's factors, whose number transformers checks by hidden_size / heads"
+        }
+        if (!isDeepStrictEqual(form(cut, layer), form(config, old))) {
           return `layer ${layer}, whose ${kind} was in layer ${old}`
         }
       }
@@ -168,6 +172,9 @@ function misread(
   }
   return undefined
 }
+
+const hasLongRope = (form: ReturnType<StackTable['blocks'][number]['form']>): boolean =>
+  'positions' in form && form.positions.type === 'rotary' && form.positions.rope.long !== undefined
 
 function sizesIn(architecture: Architecture, config: ModelConfig, stack: StackName): Sizes {
   return stackSizes({ architecture, config, sizes: architecture.sizes(config) }, stack)

@@ -153,6 +153,19 @@ describe('the config of a stock export', () => {
     expect(() => cutStacks(t5, 40, 30)).toThrow('no way to say the widths that are left')
   })
 
+  test('refuses fewer heads beside factors that transformers counts by hidden_size / heads', () => {
+    const factors = Array(4).fill(2)
+    const rope = {
+      rope_type: 'longrope',
+      short_factor: factors,
+      long_factor: factors,
+      original_max_position_embeddings: 8,
+    }
+    const phi3 = { ...llama, model_type: 'phi3', max_position_embeddings: 32, rope_scaling: rope }
+    expect(cut(phi3, whole(0, 1, 2, 3), { F: 60 })).toMatchObject({ intermediate_size: 60 })
+    expect(() => cut(phi3, whole(0, 1, 2, 3), { K: 3 })).toThrow("no way to say fewer heads beside LongRoPE's factors")
+  })
+
   test('refuses what the family has no words for', () => {
     const gpt2 = { model_type: 'gpt2', n_embd: 32, n_head: 4, n_layer: 3, n_positions: 16, vocab_size: 50 }
     expect(() => cut(gpt2, whole(0, 1, 2), { K: 3 })).toThrow(
