@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
 import { openSafetensors } from '../../src/format/safetensors/read.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
+import { findArchitecture } from '../../src/model/architectures/known.ts'
 import { llama } from '../../src/model/architectures/llama.ts'
 import { shapeOf } from '../../src/model/axes.ts'
 import { readCustomConfig } from '../../src/model/customConfig.ts'
@@ -28,11 +29,12 @@ const config = {
   tie_word_embeddings: true,
 }
 
-/** A Llama whose element i of tensor n is 1000·n + i, stored as `type`, names spelled by `spell`. */
-function llamaOf(type: StoredType, given: ModelConfig = config, spell = (name: string) => name): Model {
-  const decoder = llama.stacks.decoder!
-  const sizes = llama.sizes(given)
-  const tables: WeightTable[] = [llama.outer(given, () => false)]
+/** A decoder, a Llama unless given otherwise, whose element i of tensor n is 1000·n + i, stored as `type`, names spelled by `spell`. */
+function decoderOf(type: StoredType, given: ModelConfig = config, spell = (name: string) => name): Model {
+  const architecture = findArchitecture(given)
+  const decoder = architecture.stacks.decoder!
+  const sizes = architecture.sizes(given)
+  const tables: WeightTable[] = [architecture.outer(given, () => false)]
   for (let layer = 0; layer < decoder.layers(given); layer++) {
     for (const { weights } of decoder.blocks) {
       const named = Object.entries(weights(given)).map(([role, [name, axes]]) => [
@@ -81,7 +83,7 @@ async function exported(name: string, model: Model, plan: PruningPlan) {
 
 describe('a Hugging Face export', () => {
   test('carries everything along when nothing is removed', async () => {
-    const model = llamaOf('F32')
+    const model = decoderOf('F32')
     const { form, tensors, parameters, config: left } = await exported('dense', model, emptyPlan)
     expect(form).toBe('whole')
     expect(parameters).toBe(model.parameters)
@@ -98,7 +100,7 @@ describe('a Hugging Face export', () => {
   })
 
   test('takes a repacked layer from two old ones, each branch with its own norm', async () => {
-    const model = llamaOf('F32')
+    const model = decoderOf('F32')
     const { form, tensors, config: left } = await exported('repacked', model, without('0.mlp', '1.attention'))
     const dense = (name: string) => model.weights.read(`model.layers.${name}`)
     expect(form).toBe('repacked')
@@ -115,7 +117,7 @@ describe('a Hugging Face export', () => {
 
   test('cuts one width for all to a stock config', async () => {
     const units = Object.fromEntries([0, 1, 2].map((layer) => [`decoder.${layer}.mlp`, [layer, 5]]))
-    const model = llamaOf('F32')
+    const model = decoderOf('F32')
     const { form, tensors, infos, config: left } = await exported('narrow', model, { blocks: [], units })
     expect(form).toBe('whole')
     expect(left).toMatchObject({ model_type: 'llama', intermediate_size: 4 })
@@ -132,7 +134,7 @@ describe('a Hugging Face export', () => {
       form,
       layout,
       config: left,
-    } = await exported('custom', llamaOf('F32'), {
+    } = await exported('custom', decoderOf('F32'), {
       blocks: ['decoder.1.attention', 'decoder.0.attention', 'decoder.2.mlp'],
       units: { 'decoder.2.attention': [0], 'decoder.1.mlp': [0, 1, 2] },
     })
@@ -147,7 +149,7 @@ describe('a Hugging Face export', () => {
   })
 
   test('says in a custom config what its tensors are: no other block, no other shape', async () => {
-    const { infos, config: left } = await exported('reopened', llamaOf('F32'), {
+    const { infos, config: left } = await exported('reopened', decoderOf('F32'), {
       blocks: ['decoder.0.attention', 'decoder.2.mlp'],
       units: { 'decoder.1.attention': [1], 'decoder.0.mlp': [4, 5] },
     })
@@ -169,7 +171,7 @@ describe('a Hugging Face export', () => {
   })
 
   test('can be opened and exported again, and is stock again where the layers become complete', async () => {
-    const first = await exported('first', llamaOf('F32'), {
+    const first = await exported('first', decoderOf('F32'), {
       blocks: ['decoder.0.attention'],
       units: { 'decoder.1.mlp': [0] },
     })
@@ -187,17 +189,21 @@ describe('a Hugging Face export', () => {
     }
   })
 
-  test('is custom where transformers would refuse the number of heads, though all layers are alike', async () => {
-    const manyHeads = { ...config, hidden_size: 16, num_attention_heads: 8, num_key_value_heads: 8 }
-    const units = Object.fromEntries([0, 1, 2].map((layer) => [`decoder.${layer}.attention`, [3]]))
-    const { form, config: left } = await exported('seven', llamaOf('F32', manyHeads), { blocks: [], units })
-    expect(form).toBe('custom')
-    expect(left).toMatchObject({ num_attention_heads: 8, num_key_value_heads: 8 })
-    expect(left.block_layout.decoder[0].attention.heads).toEqual([0, 1, 2, 4, 5, 6, 7])
-  })
+  test.each(['llama', 'gemma2', 'gemma3_text'])(
+    'is custom where transformers would refuse the number of heads of a %s, though all layers are alike',
+    async (type) => {
+      const heads = { hidden_size: 16, num_attention_heads: 8, num_key_value_heads: 8, head_dim: 2 }
+      const units = Object.fromEntries([0, 1, 2].map((layer) => [`decoder.${layer}.attention`, [3]]))
+      const model = decoderOf('F32', { ...config, ...heads, model_type: type })
+      const { form, config: left } = await exported(`seven-${type}`, model, { blocks: [], units })
+      expect(form).toBe('custom')
+      expect(left).toMatchObject({ num_attention_heads: 8, num_key_value_heads: 8 })
+      expect(left.block_layout.decoder[0].attention.heads).toEqual([0, 1, 2, 4, 5, 6, 7])
+    },
+  )
 
   test('keeps the layers of a model without blocks empty', async () => {
-    const model = llamaOf('F32')
+    const model = decoderOf('F32')
     const {
       form,
       tensors,
@@ -212,7 +218,7 @@ describe('a Hugging Face export', () => {
   })
 
   test('writes quantised types of GGUF as the float32 values they mean', async () => {
-    const model = llamaOf('Q4_K')
+    const model = decoderOf('Q4_K')
     const { infos, tensors, config: left } = await exported('quantised', model, without('0.attention', '0.mlp'))
     expect(new Set([...infos.values()].map(({ type }) => type))).toEqual(new Set(['F32']))
     expect(tensors['model.norm.weight']).toEqual(await model.weights.read('model.norm.weight'))
@@ -220,7 +226,7 @@ describe('a Hugging Face export', () => {
   })
 
   test('gives every tensor the name of the family, whatever the checkpoint calls it', async () => {
-    const bare = llamaOf('F32', config, (name) => name.replace('model.', ''))
+    const bare = decoderOf('F32', config, (name) => name.replace('model.', ''))
     const { tensors } = await exported('bare', bare, without('2.attention', '2.mlp'))
     expect(Object.keys(tensors).every((name) => name.startsWith('model.'))).toBe(true)
   })
@@ -228,26 +234,26 @@ describe('a Hugging Face export', () => {
   test('applies a plan after plans that were applied before', async () => {
     const first = without('1.attention')
     const both = without('1.attention', '0.mlp')
-    const once = await exported('once', llamaOf('F32'), both)
-    const twice = await exported('twice', applyPlan(llamaOf('F32'), first), without('0.mlp'))
+    const once = await exported('once', decoderOf('F32'), both)
+    const twice = await exported('twice', applyPlan(decoderOf('F32'), first), without('0.mlp'))
     expect(twice.tensors).toEqual(once.tensors)
     expect(twice.config).toEqual(once.config)
   })
 
   test('refuses a folder with files in it, and replaces it when asked', async () => {
     const place = join(folder, 'taken')
-    await exportHuggingFace(llamaOf('F32'), emptyPlan, place)
+    await exportHuggingFace(decoderOf('F32'), emptyPlan, place)
     await writeFile(join(place, 'mine.txt'), 'mine')
-    await expect(exportHuggingFace(llamaOf('F32'), emptyPlan, place)).rejects.toThrow(
+    await expect(exportHuggingFace(decoderOf('F32'), emptyPlan, place)).rejects.toThrow(
       'expected a new or an empty folder',
     )
     expect(await readFile(join(place, 'mine.txt'), 'utf8')).toBe('mine')
-    await exportHuggingFace(llamaOf('F32'), emptyPlan, place, { replace: true })
+    await exportHuggingFace(decoderOf('F32'), emptyPlan, place, { replace: true })
     expect(await readdir(place)).not.toContain('mine.txt')
   })
 
   test('leaves nothing behind when a weight cannot be read', async () => {
-    const model = llamaOf('F32')
+    const model = decoderOf('F32')
     const broken: Model = {
       ...model,
       weights: { ...model.weights, readBytes: () => Promise.reject(new Error('unplugged')) },
@@ -259,7 +265,7 @@ describe('a Hugging Face export', () => {
   test('stops when asked to', async () => {
     const stop = new AbortController()
     stop.abort(new Error('enough'))
-    const written = exportHuggingFace(llamaOf('F32'), emptyPlan, join(folder, 'stopped'), { signal: stop.signal })
+    const written = exportHuggingFace(decoderOf('F32'), emptyPlan, join(folder, 'stopped'), { signal: stop.signal })
     await expect(written).rejects.toThrow('enough')
   })
 })

@@ -4,10 +4,11 @@ import { readRope } from '../rope.ts'
 import { decoderClasses } from '../transformersClasses.ts'
 import { layerTypeOf, slidingWindowOf } from '../window.ts'
 import { gemmaLike } from './gemma.ts'
+import { headsDivideHidden } from './llama.ts'
 
 /** Gemma 2: norms on both sides of every branch, soft caps on scores and logits, a window on every other layer. */
 export const gemma2 = gemmaLike(
-  { gemma2: decoderClasses('gemma2', 'Gemma2') },
+  { gemma2: decoderClasses('gemma2', 'Gemma2', { takesHeads: headsDivideHidden }) },
   {
     hasPostNorms: true,
     hasHeadNorms: false,

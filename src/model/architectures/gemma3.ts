@@ -6,11 +6,13 @@ import { readRope, ropeOf } from '../rope.ts'
 import type { TransformersClasses } from '../transformersClasses.ts'
 import { type LayerType, layerTypeOf, slidingWindowOf } from '../window.ts'
 import { gemmaLike } from './gemma.ts'
+import { headsDivideHidden } from './llama.ts'
 
 const classes: TransformersClasses = {
   module: 'gemma3',
   config: 'Gemma3TextConfig',
   models: { AutoModel: 'Gemma3TextModel', AutoModelForCausalLM: 'Gemma3ForCausalLM' },
+  takesHeads: headsDivideHidden,
 }
 
 /**

@@ -46,8 +46,8 @@ export const llama = llamaLike(
   },
 )
 
-/** transformers' config class wants them to, an explicit head_dim or not. */
-function headsDivideHidden(config: ModelConfig, heads: number): boolean {
+/** Some config classes of transformers want them to, an explicit head_dim or not. */
+export function headsDivideHidden(config: ModelConfig, heads: number): boolean {
   return countOf(config, 'hidden_size') % heads === 0
 }
 
