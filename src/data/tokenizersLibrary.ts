@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { CheckpointError } from '../errors.ts'
+import { matchAddedTokens, type TextEncoding } from './addedTokens.ts'
 import { charsmapNormalizer } from './charsmap.ts'
 
 /** The part of @huggingface/tokenizers that is used here. */
@@ -29,17 +30,18 @@ interface LibraryDecoder {
 // required, not imported: the declarations of 0.2.0 have relative imports without extensions, which do not compile under
 // `nodenext` with library checks on
 const { Tokenizer } = createRequire(import.meta.url)('@huggingface/tokenizers') as {
-  readonly Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer
+  readonly Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer & TextEncoding
 }
 
 /**
- * The library's tokenizer with two parts put right that no spelling of tokenizer.json reaches: SentencePiece's table is
- * applied as it is written, and decoded bytes keep U+FEFF.
+ * The library's tokenizer with three parts put right that no spelling of tokenizer.json reaches: added tokens are found where
+ * they are, SentencePiece's table is applied as it is written, and decoded bytes keep U+FEFF.
  */
 export function createLibraryTokenizer(tokenizer: object, config: object): LibraryTokenizer {
   const library = new Tokenizer(tokenizer, config)
   applyCharsmaps(library.normalizer)
   keepByteOrderMarks(library.decoder)
+  matchAddedTokens(library)
   return library
 }
 

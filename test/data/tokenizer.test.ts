@@ -223,6 +223,47 @@ describe('loadTokenizer', () => {
     expect(await ids({ type: 'BPE', vocab, merges: ['b b'] })).toEqual([0, 1, 3])
   })
 
+  test('finds added tokens in the text as it is written, not in what a normalizer makes of it', async () => {
+    const added_tokens = [{ id: 9, content: '<s>', special: true, normalized: false }]
+    const model = { type: 'BPE', vocab: { '<': 0, s: 1, '>': 2, a: 3 }, merges: [] }
+    const json = bytePairs({ added_tokens, normalizer: { type: 'Lowercase' }, model })
+    const tokenizer = await loadTokenizer(assets(json), 10)
+    expect([...tokenizer.encode('a<s>a')]).toEqual([3, 9, 3])
+    expect([...tokenizer.encode('<S>')]).toEqual([0, 1, 2])
+    const normalized = bytePairs({
+      added_tokens: [{ ...added_tokens[0], normalized: true }],
+      normalizer: { type: 'Lowercase' },
+      model,
+    })
+    expect([...(await loadTokenizer(assets(normalized), 10)).encode('a<S>')]).toEqual([3, 9])
+  })
+
+  // as tokenizers 0.23.3
+  test.each([
+    [
+      'a single word only between other characters than those of words',
+      { single_word: true },
+      {
+        'x XY x': [0, 2, 9, 2, 0],
+        xXY: [0, 1, 5],
+        'XY.': [9, 3],
+        XYXY: [1, 5, 1, 5],
+        'XYXYX XY': [1, 5, 1, 5, 1, 2, 9],
+      },
+    ],
+    [
+      'with the white space of Unicode around it',
+      { lstrip: true, rstrip: true },
+      { 'x\u0085XY\u3000x': [0, 9, 0], 'xXY\ufeffx': [0, 9, 4, 0], ' XY XY ': [9, 9] },
+    ],
+  ])('finds an added token that is %s', async (_, kind, cases) => {
+    const added_tokens = [{ id: 9, content: 'XY', normalized: false, ...kind }]
+    const model = { type: 'BPE', vocab: { x: 0, X: 1, ' ': 2, '.': 3, '\ufeff': 4, Y: 5 }, merges: [] }
+    const tokenizer = await loadTokenizer(assets(bytePairs({ added_tokens, model })), 10)
+    for (const [text, ids] of Object.entries(cases))
+      expect([...tokenizer.encode(text)], JSON.stringify(text)).toEqual(ids)
+  })
+
   test('takes a dollar in a replacement for a dollar', async () => {
     const normalizer = { type: 'Replace', pattern: { String: 'x' }, content: '$&' }
     const model = { type: 'BPE', vocab: { $: 0, '&': 1, a: 2 }, merges: [] }
