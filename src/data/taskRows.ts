@@ -48,8 +48,12 @@ interface Making {
 
 const makers: Record<Task, (making: Making) => Promise<PackedRows>> = {
   nextToken: async ({ tokenizer, request, size }) => packRows(await textsOf(request), tokenizer, size),
-  hiddenStates: async (making) =>
-    making.model.architecture.family === 'encoder' ? framed(making) : makers.nextToken(making),
+  async hiddenStates(making) {
+    const { family } = making.model.architecture
+    if (family === 'encoder') return framed(making)
+    const rows = await makers.nextToken(making)
+    return family === 'decoder' ? rows : readTwice(rows, tokenIdOf(making.model, 'decoder_start_token_id'))
+  },
   async maskedToken(making) {
     const { model, tokenizer, request } = making
     return maskedRows(await framed(making), {
@@ -111,6 +115,13 @@ const makers: Record<Task, (making: Making) => Promise<PackedRows>> = {
 
 async function framed({ tokenizer, request, size }: Making) {
   return framedRows(await textsOf(request), tokenizer, size)
+}
+
+/** Rows that the decoder reads as well, behind its start token: states are compared, and nothing is predicted. */
+function readTwice(packed: PackedRows, decoderStartTokenId: number): PackedRows {
+  const { ids, rows, rowLength } = packed
+  const inputs = Int32Array.from(ids, (_, i) => (i % rowLength === 0 ? decoderStartTokenId : ids[i - 1]!))
+  return { ...packed, decoder: { ids: inputs, rows, rowLength } }
 }
 
 const textsOf = ({ dataset, column }: TaskRowsRequest) => readTexts(dataset, column === undefined ? {} : { column })

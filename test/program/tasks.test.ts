@@ -67,6 +67,24 @@ describe('evaluating a plan', () => {
     expect(await evaluateModel({ model, plan: planPath, rows: asked })).toMatchObject({ task: 'maskedToken' })
   })
 
+  it('of an encoder-decoder compares the states of its decoder, which reads the text too', async () => {
+    const model = withTokenizer('tiny-random/bart')
+    const {
+      planPath,
+      file,
+      export: written,
+    } = await pruned(model, {
+      calibration: { ...rows, task: 'hiddenStates' },
+      budget: { remove: 1 },
+      export: true,
+    })
+    expect(file.steps[0]!.loss).toBeGreaterThan(0)
+    expect(written!.difference).toBeLessThan(1e-5)
+    const result = await evaluateModel({ model, plan: planPath, rows })
+    if (result.task !== 'hiddenStates') throw new Error(`scored by ${result.task}`)
+    expect(result.pruned.distance).toBeCloseTo(file.steps[0]!.loss, 10)
+  })
+
   it('on a single row has no standard error', async () => {
     const { stdout } = await succeed('evaluate --nsamples 1 --seqlen 32')
     expect(stdout).toMatch(/standard error +—/)
