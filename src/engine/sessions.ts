@@ -23,9 +23,10 @@ export function cpuSessions(threads: number | undefined): Sessions {
     executionMode: 'sequential',
     graphOptimizationLevel: 'all',
     logSeverityLevel: 3,
-    // each session has its own threads: those of one that waits must not spin beside the one that runs (measured: 1.9 x)
+    // each session has its own threads: they spin between the operations of a run (2 % faster than to sleep), but not beside that of
+    // another session (1.9 x slower)
     extra: {
-      session: { intra_op: { allow_spinning: '0' } },
+      session: { intra_op: { allow_spinning: '1' }, force_spinning_stop: '1' },
       optimization: { disable_specified_optimizers: slowFusions },
     },
   }

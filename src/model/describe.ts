@@ -143,7 +143,8 @@ function nameLayer(table: WeightTable, layer: number): WeightTable {
 /** The name under which the checkpoint stores a tensor, undefined when it does not. */
 type StoredName = (name: string) => string | undefined
 
-function storedNames(architecture: Architecture, { tensors }: WeightStore): StoredName {
+/** Names of tables to names of the checkpoint: the same, or another spelling of the family. */
+export function storedNames(architecture: Architecture, { tensors }: WeightStore): StoredName {
   return (name) => {
     if (tensors.has(name)) return name
     return architecture.spellings?.(name).find((spelling) => tensors.has(spelling))

@@ -6,6 +6,7 @@ import { openFolder } from './folder.ts'
 import { openGguf } from './gguf/open.ts'
 import { resolveModel } from './hub.ts'
 import type { Model } from './model.ts'
+import { checkTiedHead } from './tiedHead.ts'
 
 export interface LoadOptions {
   /** Branch, tag or commit of a hub id. */
@@ -14,7 +15,7 @@ export interface LoadOptions {
 
 /**
  * The model called `reference`: `embedded`, a folder, a .gguf file or a hub id, downloaded into the shared cache when it is not there.
- * Only headers are read; weights are read when asked for. The caller closes `weights`. Throws `UnsupportedModelError` or
+ * Only headers are read, and a head that should be the embeddings; weights are read when asked for. The caller closes `weights`. Throws `UnsupportedModelError` or
  * `CheckpointError`.
  */
 export async function loadModel(reference: string, options: LoadOptions = {}): Promise<Model> {
@@ -26,9 +27,12 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
 export async function openModel(id: string, path: string): Promise<Model> {
   const opened = path.endsWith('.gguf') ? await openGguf(path) : await openFolder(path)
   try {
-    if (path.endsWith('.gguf') || !isCustomConfig(opened.config)) return describeModel(id, path, opened)
     // a custom export of ours: the base family without some blocks, or with narrower ones
-    return describeModel(id, path, { ...opened, ...readCustomConfig(opened.config), addedBiases: true })
+    const isCustom = !path.endsWith('.gguf') && isCustomConfig(opened.config)
+    const custom = isCustom ? { ...readCustomConfig(opened.config), addedBiases: true } : {}
+    const model = describeModel(id, path, { ...opened, ...custom })
+    await checkTiedHead(model)
+    return model
   } catch (error) {
     await opened.weights.close()
     throw path.endsWith('.gguf') ? ofMetadata(path, error) : error

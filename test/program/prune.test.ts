@@ -11,7 +11,7 @@ const read = (folder: string, name = 'plan.json') => readFileSync(join(folder, n
 const lines = (folder: string) => read(folder, 'journal.jsonl').trimEnd().split('\n')
 
 describe('a run', () => {
-  it('is the same bytes again, on any number of threads', async () => {
+  it('is the same bytes again, of batches this size on another number of threads too', async () => {
     const [first, second] = [newFolder(), newFolder()]
     expect(await blockpruner(['prune', '--output', first, '--threads', '2', ...small])).toMatchObject({ code: 0 })
     expect(await blockpruner(['prune', '--output', second, '--threads', '1', ...small])).toMatchObject({ code: 0 })
