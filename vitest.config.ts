@@ -19,6 +19,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: ['test/models/**', 'test/program/**', '**/node_modules/**'],
           testTimeout: 60_000,
+          // a core each: the default leaves one idle
+          maxWorkers: '100%',
         },
       },
       {
