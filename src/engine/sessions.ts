@@ -14,10 +14,9 @@ export interface Sessions {
 /** What onnxruntime 1.30 makes slower by doing it in one operator (measured on BART, 4 x 128 tokens: 9 % of the pass). */
 const slowFusions = 'SkipLayerNormFusion;BiasSkipLayerNormFusion;BiasGeluFusion'
 
-/** Sessions on the CPU; `threads` undefined lets the runtime take the physical cores. */
-export function cpuSessions(threads: number | undefined): Sessions {
-  const sessions = new Map<Graph, Map<string, Promise<ort.InferenceSession>>>()
-  const options: ort.InferenceSession.SessionOptions = {
+/** How the engine opens every session; `threads` undefined lets the runtime take the physical cores. */
+export function sessionOptions(threads: number | undefined): ort.InferenceSession.SessionOptions {
+  return {
     ...(threads !== undefined && { intraOpNumThreads: threads }),
     interOpNumThreads: 1,
     executionMode: 'sequential',
@@ -30,6 +29,12 @@ export function cpuSessions(threads: number | undefined): Sessions {
       optimization: { disable_specified_optimizers: slowFusions },
     },
   }
+}
+
+/** Sessions on the CPU; `threads` undefined lets the runtime take the physical cores. */
+export function cpuSessions(threads: number | undefined): Sessions {
+  const sessions = new Map<Graph, Map<string, Promise<ort.InferenceSession>>>()
+  const options = sessionOptions(threads)
 
   function sessionFor(graph: Graph, [rows, tokens]: readonly [number, number]): Promise<ort.InferenceSession> {
     const ofGraph = sessions.get(graph) ?? new Map<string, Promise<ort.InferenceSession>>()
