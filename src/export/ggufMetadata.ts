@@ -5,7 +5,7 @@ import type { GgufValue } from '../format/gguf/ggufValue.ts'
 import { countOf, numberOf, objectOf } from '../model/configValue.ts'
 import type { AttentionForm, MlpForm, NormForm, RopeForm } from '../model/forms.ts'
 import type { Model } from '../model/model.ts'
-import { ropeOf } from '../model/rope.ts'
+import { ropeOf, ropeScalingIn } from '../model/rope.ts'
 
 /** The numbers of one layer as llama.cpp reads them. */
 export interface GgufLayer {
@@ -98,8 +98,7 @@ export function ropeMetadata(model: Model, architecture: string): RopeMetadata {
       `${model.id}: its rotary frequencies are scaled one by one, which llama.cpp's "${architecture}" does not read; export to huggingface or onnx`,
     )
   }
-  const scaling = objectOf(model.config, 'rope_parameters') ?? objectOf(model.config, 'rope_scaling') ?? {}
-  const context = scaling['original_max_position_embeddings']
+  const context = ropeScalingIn(model.config)['original_max_position_embeddings']
   // of a few factors a reader could not tell Llama 3's settings; llama.cpp reads it for YaRN alone
   if (typeof context === 'number') entries.push(['rope.scaling.original_context_length', uint32(context)])
   return { entries, factors }
@@ -108,7 +107,7 @@ export function ropeMetadata(model: Model, architecture: string): RopeMetadata {
 /** YaRN with what llama.cpp can be told of it. Throws `UnsupportedModelError` where the model's is not what that makes. */
 function yarnEntries(model: Model, theta: number, rope: RopeForm): [string, GgufValue][] {
   const { config } = model
-  const scaling = objectOf(config, 'rope_parameters') ?? objectOf(config, 'rope_scaling') ?? {}
+  const scaling = ropeScalingIn(config)
   const longest = config['max_position_embeddings']
   const context = countOf(scaling, 'original_max_position_embeddings', countOf(config, 'max_position_embeddings', 1))
   const factor = numberOf(scaling, 'factor', Number(longest) / context)

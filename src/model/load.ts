@@ -15,24 +15,29 @@ export interface LoadOptions {
 
 /**
  * The model called `reference`: `embedded`, a folder, a .gguf file or a hub id, downloaded into the shared cache when it is not there.
- * Only headers are read, and a head that should be the embeddings; weights are read when asked for. The caller closes `weights`. Throws `UnsupportedModelError` or
- * `CheckpointError`.
+ * Only headers are read, and a head that should be the embeddings; weights are read when asked for. The caller closes `weights`.
+ * Throws `UnsupportedModelError` or `CheckpointError`.
  */
 export async function loadModel(reference: string, options: LoadOptions = {}): Promise<Model> {
   const path = reference === 'embedded' ? embeddedModelPath : await resolveModel(reference, options)
-  return openModel(reference, path)
+  const model = await openModel(reference, path)
+  try {
+    await checkTiedHead(model)
+    return model
+  } catch (error) {
+    await model.weights.close()
+    throw error
+  }
 }
 
-/** The model in the folder or .gguf file at `path`, named `id`. */
+/** The model in the folder or .gguf file at `path`, named `id`. The engine opens again by it what `loadModel` has checked. */
 export async function openModel(id: string, path: string): Promise<Model> {
   const opened = path.endsWith('.gguf') ? await openGguf(path) : await openFolder(path)
   try {
     // a custom export of ours: the base family without some blocks, or with narrower ones
     const isCustom = !path.endsWith('.gguf') && isCustomConfig(opened.config)
     const custom = isCustom ? { ...readCustomConfig(opened.config), addedBiases: true } : {}
-    const model = describeModel(id, path, { ...opened, ...custom })
-    await checkTiedHead(model)
-    return model
+    return describeModel(id, path, { ...opened, ...custom })
   } catch (error) {
     await opened.weights.close()
     throw path.endsWith('.gguf') ? ofMetadata(path, error) : error

@@ -20,7 +20,7 @@ export interface RopeDefaults {
  */
 export function readRope(config: ModelConfig, headDim: number, defaults: RopeDefaults = {}): RopeForm {
   const { base = 10000, baseKey = 'rope_theta', share = 1, shareKey = 'partial_rotary_factor' } = defaults
-  const scaling = objectOf(config, 'rope_parameters') ?? objectOf(config, 'rope_scaling') ?? {}
+  const scaling = ropeScalingIn(config)
   const parameters = {
     ...scaling,
     rope_theta: scaling['rope_theta'] ?? config[baseKey] ?? base,
@@ -30,6 +30,11 @@ export function readRope(config: ModelConfig, headDim: number, defaults: RopeDef
       config['original_max_position_embeddings'] ?? scaling['original_max_position_embeddings'],
   }
   return ropeOf(parameters, headDim, config['max_position_embeddings'])
+}
+
+/** What config.json says of scaling, in either spelling. */
+export function ropeScalingIn(config: ModelConfig): ModelConfig {
+  return objectOf(config, 'rope_parameters') ?? objectOf(config, 'rope_scaling') ?? {}
 }
 
 /** The positions of one `rope_parameters` object, complete with `rope_theta`; `longest`: the config's `max_position_embeddings`. */

@@ -19,19 +19,8 @@ import {
   openedTiny,
   openTiny,
   relativeError,
+  tinyEncoders,
 } from './onnxSession.ts'
-
-const fixtures = [
-  ...['bert', 'bert-cls', 'distilbert', 'roberta'].map((name) => `tiny-random/${name}`),
-  ...[
-    'bert-headless',
-    'bert-tokens',
-    'distilbert-cls',
-    'roberta-cls',
-    'roberta-headless',
-    'roberta-padding-inside',
-  ].map((name) => `tiny-encoders/${name}`),
-]
 
 let folder = ''
 beforeAll(async () => {
@@ -68,7 +57,7 @@ const inputsOf = ({ ids, lengths }: TokenRows) => ({
   token_type_ids: int64(new Int32Array(24), [2, 12]),
 })
 
-describe.each(fixtures)('%s', (path) => {
+describe.each(tinyEncoders)('%s', (path) => {
   const tiny = openedTiny(path)
 
   it('computes every plan on rows of unequal length', async () => {

@@ -11,6 +11,19 @@ import type { Engine, PruningPlan } from '../../src/types.ts'
 /** The binding of onnxruntime-node 1.30 cannot read the Float16Array that its own tensors are made of where Node has one. */
 export const feedsHalves = !('Float16Array' in globalThis)
 
+/** Encoders that have a class in transformers.js, with every kind of head and without one. */
+export const tinyEncoders = [
+  ...['bert', 'bert-cls', 'distilbert', 'roberta'].map((name) => `tiny-random/${name}`),
+  ...[
+    'bert-headless',
+    'bert-tokens',
+    'distilbert-cls',
+    'roberta-cls',
+    'roberta-headless',
+    'roberta-padding-inside',
+  ].map((name) => `tiny-encoders/${name}`),
+]
+
 export type Caches = Record<string, ort.Tensor>
 
 /** The model in `test/fixtures/<path>`. */
