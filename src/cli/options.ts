@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { suggestionFor } from '../methods/nearestName.ts'
 import { type Task, taskNames } from '../model/task.ts'
+import { suggestionFor } from '../nearestName.ts'
 import type { RowsRequest } from '../run/calibrate.ts'
 
 /** Options that more than one command has, parsed the same way everywhere. */
@@ -46,10 +46,10 @@ export function withTextOptions(command: Command, defaults: { dataset: string; n
   return command
     .option(
       '--dataset <source>',
-      'text, json, jsonl or parquet file; hub data set id:split; wikitext2:test, alpaca, c4, ptb',
+      'text, json, jsonl, csv, tsv or parquet file; hub data set id:split; wikitext2:test, alpaca, c4, ptb',
       defaults.dataset,
     )
-    .option('--column <name>', 'column of the text in json and parquet')
+    .option('--column <name>', 'column of the text (default: text)')
     .option('--tokens <file.json>', 'ready token ids {"ids": [...]} instead of --dataset')
     .addOption(
       new Option('--nsamples <n>', `packed rows (default: ${defaults.nsamples}, or all with --texts)`).argParser(count),

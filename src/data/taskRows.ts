@@ -9,12 +9,13 @@ import { labelledRows } from './labelledRows.ts'
 import { maskedRows } from './maskedRows.ts'
 import { pairRows } from './pairRows.ts'
 import { spanRows } from './spanRows.ts'
+import type { Table } from './table.ts'
 import { readTexts } from './textSource.ts'
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts'
 
 /** Where the rows of a task come from, how many and how long. */
 export interface TaskRowsRequest {
-  /** A text as `readTexts` takes it, or for pairs and labelled texts a table as `readColumns` takes it. */
+  /** A text as `readTexts` takes it, or for pairs and labelled texts a table with those columns. */
   readonly dataset: string
   /** Column of a text; for pairs the source, for labelled texts the text. */
   readonly column?: string | undefined
@@ -70,10 +71,10 @@ const makers: Record<Task, (making: Making) => Promise<PackedRows>> = {
       request.rows,
     )
     return labelledRows(
-      table.map((row, index) => ({ text: stringOf(request.dataset, row, index, column), label: row[labelColumn] })),
+      table.rows.map((row, index) => ({ text: stringOf(table, index, column), label: row[labelColumn] })),
       tokenizer,
       {
-        source: request.dataset,
+        source: table.name,
         config: model.config,
         classes: model.sizes['C']!,
         padTokenId: tokenIdOf(model, 'pad_token_id'),
@@ -97,13 +98,11 @@ const makers: Record<Task, (making: Making) => Promise<PackedRows>> = {
       { '--column': column, '--target-column': targetColumn },
       request.rows,
     )
-    const text = (row: (typeof table)[number], index: number, name: string) =>
-      stringOf(request.dataset, row, index, name)
     return pairRows(
-      table.map((row, index) => [text(row, index, column), text(row, index, targetColumn)] as const),
+      table.rows.map((_, index) => [stringOf(table, index, column), stringOf(table, index, targetColumn)] as const),
       tokenizer,
       {
-        source: request.dataset,
+        source: table.name,
         eosTokenId: tokenIdOf(model, 'eos_token_id'),
         padTokenId: tokenIdOf(model, 'pad_token_id'),
         decoderStartTokenId: tokenIdOf(model, 'decoder_start_token_id'),
@@ -128,11 +127,11 @@ const textsOf = ({ dataset, column }: TaskRowsRequest) => readTexts(dataset, col
 
 const sizeOf = ({ rowLength, rows }: TaskRowsRequest) => ({ rowLength, ...(rows !== undefined && { rows }) })
 
-function stringOf(source: string, row: Readonly<Record<string, unknown>>, index: number, column: string): string {
-  const value = row[column]
+function stringOf({ name, rows, place }: Table, index: number, column: string): string {
+  const value = rows[index]![column]
   if (typeof value === 'string') return value
   throw new CalibrationError(
-    `${source}: row ${index} has ${JSON.stringify(value)} in "${column}", expected a text; name another column`,
+    `${name}: ${place(index)} has ${JSON.stringify(value)} in "${column}", expected a text; name another column`,
   )
 }
 

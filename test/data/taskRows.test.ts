@@ -218,17 +218,19 @@ describe('readColumns', () => {
     ['rows.tsv', 'source\ttarget\n"a, ""b""\nc"\td\ne\t\n\nü\tf\n'],
   ])('reads %s', async (name, content) => {
     await writeFile(join(folder, name), content)
-    expect(await readColumns(join(folder, name), { '--column': 'source', '--target-column': 'target' })).toEqual(
-      expected,
-    )
-    expect(await readColumns(join(folder, name), { '--column': 'target' }, 1)).toHaveLength(1)
+    const table = await readColumns(join(folder, name), { '--column': 'source', '--target-column': 'target' })
+    expect(table.rows).toEqual(expected)
+    expect((await readColumns(join(folder, name), { '--column': 'target' }, 1)).rows).toHaveLength(1)
     await expect(readColumns(join(folder, name), { '--label-column': 'label' })).rejects.toThrow(
       'its columns are source, target; name one of them with --label-column',
     )
   })
 
   it.each([
-    ['open.csv', 'source,target\n"a,b', 'leaves a quote open'],
+    ['open.csv', 'source,target\n"a,b', 'Quote Not Closed'],
+    ['narrow.csv', 'source,target\na,b\nc', 'got 1 on line 3); quote fields'],
+    ['wide.tsv', 'source\ttarget\na\tb\tc', 'got 3 on line 2'],
+    ['twice.csv', 'source,source\na,b', 'has two columns "source"'],
     ['damaged.jsonl', '{"source": ', 'is not JSON'],
     ['list.json', '{"source": 1}', 'list of objects'],
     ['rows.parquet', 'PAR1', 'cannot be read as parquet'],

@@ -236,7 +236,7 @@ describe('readTexts from the hub', () => {
   })
 
   test('says what a source that is nowhere could be', async () => {
-    await expect(readTexts('wikitext')).rejects.toThrow('no known data set, did you mean wikitext2? expected a file')
+    await expect(readTexts('wikitext')).rejects.toThrow('or owner/name:split; did you mean wikitext2?')
     await expect(readTexts('Alpacca:train')).rejects.toThrow('did you mean alpaca?')
     await expect(readTexts('./missing.txt')).rejects.toThrow(
       './missing.txt: is no file here and no known data set, expected a file, embedded, wikitext2, alpaca, c4, ptb, or owner/name:split',

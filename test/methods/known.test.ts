@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { PlanError } from '../../src/errors.ts'
 import { methodOf, methods, optionsOf } from '../../src/methods/known.ts'
-import { nearestName } from '../../src/methods/nearestName.ts'
+import { nearestName } from '../../src/nearestName.ts'
 import { toyModel } from './toy.ts'
 
 describe('the list of methods', () => {

@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { embeddedTexts } from '../../src/data/embeddedText.ts'
 import { applyPlanFile } from '../../src/run/applyPlanFile.ts'
 import { evaluateModel } from '../../src/run/evaluateModel.ts'
 import { readPlanFile } from '../../src/run/planFile.ts'
@@ -155,5 +156,21 @@ describe('dropping the norms behind removed branches', () => {
     await expect(pruned(withTokenizer('tiny-random/bert'), stock)).rejects.toThrow(
       /--layout stock: .*--output-norms drop/,
     )
+  })
+})
+
+describe('the same rows in another format', () => {
+  it('give the same loss', async () => {
+    const folder = newFolder()
+    const texts = readFileSync(embeddedTexts.test.path, 'utf8').split('\n\n').slice(0, 12)
+    const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`
+    const csv = `label,body\n${texts.map((text) => `7,${quoted(text)}\n`).join('')}`
+    writeFileSync(join(folder, 'rows.csv'), csv)
+    writeFileSync(join(folder, 'rows.jsonl'), texts.map((body) => JSON.stringify({ label: 7, body })).join('\n'))
+    const loss = async (name: string) => {
+      const evaluated = `evaluate --dataset ${join(folder, name)} --column body --nsamples 4 --seqlen 64 --json`
+      return JSON.parse((await succeed(evaluated)).stdout).dense as unknown
+    }
+    expect(await loss('rows.csv')).toEqual(await loss('rows.jsonl'))
   })
 })
