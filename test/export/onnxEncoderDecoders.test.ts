@@ -9,6 +9,7 @@ import { composeOnnx } from '../../src/export/onnxGraph.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { BlockId, PruningPlan, TokenRows } from '../../src/types.ts'
+import { expectError } from '../measured.ts'
 import {
   type Caches,
   call,
@@ -138,15 +139,15 @@ describe.each(fixtures)('%s', (path) => {
       const ours = await engine.logits(rows, plan)
       for (const sizes of [[targets], new Array<number>(targets).fill(1), [5, 1, 18]]) {
         const found = await decode(sessions, rows, model.sizes['V']!, sizes)
-        expect(largestDifference(ours, found), `without ${name}, in ${sizes.length} calls`).toBeLessThan(tolerance)
+        expectError(largestDifference(ours, found), measured, `without ${name}, in ${sizes.length} calls`)
       }
       for (const session of sessions) await session.release()
     }
   })
 })
 
-/** Measured: at most 2.4e-5. */
-const tolerance = 1e-4
+/** The largest difference of a logit. */
+const measured = 2.9e-5
 
 // the other T5 are left out: with weights drawn as theirs attention flips at little rounding, fp16 moves logits by 7e-3
 describe.each(['bart', 'marian', 't5'])('%s', (name) => {
@@ -226,9 +227,9 @@ it('gives distances beyond the last range of T5 its bias', async () => {
   const rows = rowsOf(model)
   const sessions = await exportedSessions(model, emptyPlan, join(folder, 'far'))
   const ours = await engine.logits(rows, emptyPlan)
-  expect(largestDifference(ours, await decode(sessions, rows, model.sizes['V']!, [5, 1, 18]))).toBeLessThan(tolerance)
+  expectError(largestDifference(ours, await decode(sessions, rows, model.sizes['V']!, [5, 1, 18])), measured)
   const usual = openForward(dense, { threads: 1 })
-  expect(largestDifference(ours, await usual.logits(rows, emptyPlan))).toBeGreaterThan(10 * tolerance)
+  expect(largestDifference(ours, await usual.logits(rows, emptyPlan))).toBeGreaterThan(30 * measured)
   for (const session of sessions) await session.release()
   await Promise.all([engine.close(), usual.close(), dense.weights.close()])
 })

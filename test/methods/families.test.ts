@@ -50,29 +50,35 @@ describe.each(fixtures)('%s', (path) => {
     await model?.weights.close()
   })
 
-  it.each(methods.map((method) => [method.name, method] as const))('is pruned by %s', async (name, method) => {
-    const hasHead = model.architecture.head(model.config, model.outer) !== undefined
-    if (name === 'finercut' && !hasHead) return
-    const objective = hasHead ? distanceObjective(engine, rows, 'kl') : hiddenDistanceObjective(engine, rows)
-    const options = optionsOf(method, given[name])
-    const reached = (plan: PruningPlan) => removedParameters(model, plan) >= 0.02 * model.parameters
-    const context = { model, objective, pooled: objective, engine, rows, kinds, seed: 1, reached, signal: undefined }
-    let plan = emptyPlan
-    let steps = 0
-    for await (const step of method.run(
-      { ...context, distance: (measure) => distanceObjective(engine, rows, measure) },
-      options,
-    )) {
-      expect(Number.isFinite(step.loss)).toBe(true)
-      plan = step.plan
-      steps += 1
-      if (steps === 2) break
-    }
-    const removable = method.removable(model, kinds, options)
-    if (removable.length === 0) return expect(steps).toBe(0)
-    expect(steps).toBeGreaterThan(0)
-    expect(plan.blocks.every((id) => removable.includes(id))).toBe(true)
-    expect(applyPlan(model, plan).parameters).toBe(model.parameters - removedParameters(model, plan))
-    expect(removedParameters(model, plan)).toBeGreaterThan(0)
-  })
+  it.for(methods.map((method) => [method.name, method] as const))(
+    'is pruned by %s',
+    async ([name, method], { skip }) => {
+      const hasHead = model.architecture.head(model.config, model.outer) !== undefined
+      if (name === 'finercut' && !hasHead) skip('FinerCut compares predictions, and this model has no head')
+      const objective = hasHead ? distanceObjective(engine, rows, 'kl') : hiddenDistanceObjective(engine, rows)
+      const options = optionsOf(method, given[name])
+      const reached = (plan: PruningPlan) => removedParameters(model, plan) >= 0.02 * model.parameters
+      const context = { model, objective, pooled: objective, engine, rows, kinds, seed: 1, reached, signal: undefined }
+      let plan = emptyPlan
+      let steps = 0
+      for await (const step of method.run(
+        { ...context, distance: (measure) => distanceObjective(engine, rows, measure) },
+        options,
+      )) {
+        expect(Number.isFinite(step.loss)).toBe(true)
+        plan = step.plan
+        steps += 1
+        if (steps === 2) break
+      }
+      const removable = method.removable(model, kinds, options)
+      if (removable.length === 0) {
+        expect(steps).toBe(0)
+        skip(`${name} keeps every layer of so small a model, and removed none`)
+      }
+      expect(steps).toBeGreaterThan(0)
+      expect(plan.blocks.every((id) => removable.includes(id))).toBe(true)
+      expect(applyPlan(model, plan).parameters).toBe(model.parameters - removedParameters(model, plan))
+      expect(removedParameters(model, plan)).toBeGreaterThan(0)
+    },
+  )
 })

@@ -5,6 +5,7 @@ import { architectures } from '../../src/model/architectures/known.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan, removedParameters } from '../../src/model/plan.ts'
 import type { Block, Engine, PruningPlan } from '../../src/types.ts'
+import { expectError } from '../measured.ts'
 import { type Fixture, openFixture } from './openFixture.ts'
 
 /** The families as transformers' defaults make them. */
@@ -48,17 +49,17 @@ describe.each(fixtures)('%s', (path) => {
     const { rows, expected } = fixture
     const vocabulary = expected.logits_last.length
     const last = dense.subarray((rows.rowLength - 1) * vocabulary, rows.rowLength * vocabulary)
-    expect(greatestDifference(last, expected.logits_last)).toBeLessThan(1e-4)
+    expectError(greatestDifference(last, expected.logits_last), 6.2e-6)
     const sum = dense.reduce((total, logit) => total + Math.abs(logit), 0)
-    expect(Math.abs(sum / expected.logits_sum_abs - 1)).toBeLessThan(1e-4)
+    expectError(Math.abs(sum / expected.logits_sum_abs - 1), 8.3e-8)
     const [losses] = await engine.tokenLosses(rows, [emptyPlan])
     const loss = losses!.reduce((total, nats) => total + nats, 0) / (rows.rows * (rows.rowLength - 1))
-    expect(Math.abs(loss / expected.loss - 1)).toBeLessThan(1e-4)
+    expectError(Math.abs(loss / expected.loss - 1), 1.4e-7)
   })
 
   it('gives the same logits with the fused kernel and from primitives', async () => {
     const primitives = openForward(fixture.model, { threads: 1, kernel: 'primitives' })
-    expect(greatestDifference(await primitives.logits(fixture.rows, emptyPlan), dense)).toBeLessThan(2e-5)
+    expectError(greatestDifference(await primitives.logits(fixture.rows, emptyPlan), dense), 8.2e-6)
     await primitives.close()
   })
 
@@ -79,19 +80,19 @@ describe.each(fixtures)('%s', (path) => {
     const removed = await engine.logits(fixture.rows, { blocks: [block.id], units: {} })
     const zeroed = await logitsWithout(fixture, block, () => true)
     expect(greatestDifference(removed, dense)).toBeGreaterThan(1e-4)
-    expect(greatestDifference(removed, zeroed)).toBeLessThan(1e-5)
+    expectError(greatestDifference(removed, zeroed), 0)
   })
 
-  it.each(['attention', 'mlp'] as const)('removing units of an %s equals masking them', async (kind) => {
+  it.for(['attention', 'mlp'] as const)('removing units of an %s equals masking them', async (kind, { skip }) => {
     const block = fixture.model.blocks.find((candidate) => candidate.kind === kind)!
     // the only unit of a block goes with the block, whose bias would stay behind a mask
     const units = [0, 1, block.units - 1].filter((unit, i, all) => unit < block.units - 1 && all.indexOf(unit) === i)
+    if (block.units === 1) skip('its one unit goes with the block')
     const removed = await engine.logits(fixture.rows, { blocks: [], units: { [block.id]: units } })
-    if (units.length === 0) return expect(block.units).toBe(1)
     const channels = kind === 'attention' ? headChannels(fixture.model) : 1
     const masked = await logitsWithout(fixture, block, (input) => units.includes(Math.floor(input / channels)))
     expect(greatestDifference(removed, dense)).toBeGreaterThan(1e-5)
-    expect(greatestDifference(removed, masked)).toBeLessThan(1e-5)
+    expectError(greatestDifference(removed, masked), 0)
   })
 
   it('evaluates plans together as it evaluates them one by one', async () => {
@@ -121,9 +122,7 @@ describe.each(fixtures)('%s', (path) => {
     const applied = applyPlan(applyPlan(model, first), second)
     expect(applied.parameters).toBe(model.parameters - removedParameters(model, both))
     const forward = openForward(applied, { threads: 1 })
-    expect(greatestDifference(await forward.logits(rows, emptyPlan), await engine.logits(rows, both))).toBeLessThan(
-      1e-6,
-    )
+    expectError(greatestDifference(await forward.logits(rows, emptyPlan), await engine.logits(rows, both)), 0)
     await forward.close()
   })
 })

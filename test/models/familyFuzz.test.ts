@@ -15,6 +15,7 @@ import type { Engine, PruningPlan, TokenRows } from '../../src/types.ts'
 import { predict, predictionsOf } from '../../src/verify/predictions.ts'
 import { byteTokenizer } from '../export/byteTokenizer.ts'
 import { call, dataOf, exportedSessions, int64, largestDifference } from '../export/onnxSession.ts'
+import { expectError } from '../measured.ts'
 import { randomPlan } from './randomPlans.ts'
 import { casesRows, exportCase, verifyCases } from './transformersCases.ts'
 
@@ -52,7 +53,7 @@ async function using<Result>(path: string, use: (opened: Opened) => Promise<Resu
 // logits are up to 10 in size; measured over 400 models: at most 1.2e-5 of that
 const expectClose = (found: Float32Array, expected: Float32Array, what: string) => {
   const size = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 1)
-  expect(largestDifference(expected, found) / size, what).toBeLessThan(1e-4)
+  expectError(largestDifference(expected, found) / size, 1.2e-5, what)
 }
 
 describe.skipIf(python === undefined)(`models drawn with seed ${seed} (needs BLOCKPRUNER_PYTHON)`, () => {
@@ -65,6 +66,7 @@ describe.skipIf(python === undefined)(`models drawn with seed ${seed} (needs BLO
     expect(names).toHaveLength(count)
     const random = new Random(seed)
     const cases: object[] = []
+    let ggufFiles = 0
     for (const name of names) {
       await using(join(models, name), async (opened) => {
         await checkDense(opened, name)
@@ -84,10 +86,11 @@ describe.skipIf(python === undefined)(`models drawn with seed ${seed} (needs BLO
             expectClose(await predict(model, engine, rows, emptyPlan), expected, `${what}, opened again`)
           })
           await checkOnnx(opened, rows, plan, expected, what)
-          await checkGguf(opened, plan, what)
+          ggufFiles += await checkGguf(opened, plan, what)
         }
       })
     }
+    expect(ggufFiles, 'exports to GGUF').toBeGreaterThan(0)
     const stdout = await verifyCases(python!, cases, folder)
     expect(stdout.match(/^FAIL .*/gm) ?? []).toEqual([])
     expect(stdout).toMatch(/^(\d+) of \1 checks passed$/m)
@@ -183,8 +186,8 @@ async function inSteps(
   return logits
 }
 
-/** Where the family has a GGUF form; what llama.cpp does not compute is refused by name. */
-async function checkGguf({ model, engine }: Opened, plan: PruningPlan, what: string): Promise<void> {
+/** How many files were compared: one where the family has a GGUF form; what llama.cpp does not compute is refused by name. */
+async function checkGguf({ model, engine }: Opened, plan: PruningPlan, what: string): Promise<number> {
   const path = join(folder, 'model.gguf')
   const assets = new Map([['tokenizer.json', async () => byteTokenizer(model.sizes['V']!)]])
   try {
@@ -192,7 +195,7 @@ async function checkGguf({ model, engine }: Opened, plan: PruningPlan, what: str
   } catch (error) {
     expect(error, what).toBeInstanceOf(UnsupportedModelError)
     expect((error as Error).message, what).toMatch(/; (remove whole layers, or )?export to huggingface or onnx$/)
-    return
+    return 0
   }
   await using(path, async (reopened) => {
     // llama.cpp is told of no window, only how long a row may be
@@ -202,4 +205,5 @@ async function checkGguf({ model, engine }: Opened, plan: PruningPlan, what: str
     const found = await predict(reopened.model, reopened.engine, rows, emptyPlan)
     expectClose(found, await predict(model, engine, rows, plan), `${what}, GGUF`)
   })
+  return 1
 }

@@ -84,6 +84,7 @@ test.skipIf(python === undefined).for(folders)(
         }
       }
       await writeFile(join(target, 'cases.json'), JSON.stringify(cases))
+      expect(cases.length).toBeGreaterThan(0)
       const script = join(import.meta.dirname, 'verify_stock.py')
       const { stdout, stderr, status } = spawnSync(python!, [script, join(target, 'cases.json')], {
         encoding: 'utf8',

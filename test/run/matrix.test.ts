@@ -114,13 +114,17 @@ describe.each(fixtures)('%s', (name) => {
     return { file, progress, folder }
   }
 
-  const cases = methods.flatMap((method) => budgets.map((budget) => [method.name, budget, method] as const))
-  it.each(cases)('%s stops at a budget of %s', async (_, budgetName, method) => {
-    if (method.name === 'flap' && budgetName === 'remove') return // refused: it counts no blocks
+  const cases = methods
+    .flatMap((method) => budgets.map((budget) => [method.name, budget, method] as const))
+    // FLAP removes no whole blocks: asked to count them it is refused, see test/program
+    .filter(([method, budget]) => !(method === 'flap' && budget === 'remove'))
+  it.for(cases)('%s stops at a budget of %s', async ([, budgetName, method], { skip }) => {
     const options = optionsOf(method, given(method.name, budgetName))
     const most: PruningPlan = { blocks: method.removable(model, kinds, options), units: {} }
-    // the first and the last of two layers stay
-    if (most.blocks.length === 0) return expect(['sleb', 'shortened-llama']).toContain(method.name)
+    if (most.blocks.length === 0) {
+      expect([name, method.name]).toEqual(['tiny-encoders/bart-uneven', 'sleb'])
+      skip('SLEB keeps the first and the last layer, and this model has no other')
+    }
     const budget = halfOf(budgetName, most)
     const { file, progress, folder } = await run(method, options, budget, most)
     expect(file.complete).toBe(true)
