@@ -1,7 +1,6 @@
 import * as ort from 'onnxruntime-node'
-import { distanceBuckets } from '../graph/distanceBuckets.ts'
 import type { Environment } from '../graph/graph.ts'
-import { rotaryTable, sinusoidTable } from '../graph/positionTables.ts'
+import { distanceBuckets, rotaryTable, sinusoidTable } from '../graph/positionTables.ts'
 
 /** The tensors of a graph that depend on the number of rows B and tokens T alone, made once per shape. */
 export function environmentCache(): (of: Environment, rows: number, tokens: number) => ort.Tensor {

@@ -80,10 +80,11 @@ export function openForward(model: Model, options: ForwardOptions = {}): Engine 
     bias?: Bias,
   ) {
     const feeds: Record<string, ort.Tensor> = {}
-    for (const { value, type, source } of graph.inputs) {
+    for (const { value, source } of graph.inputs) {
       if (source.from === 'weight' && source.role === bias?.role) feeds[value.name] = await biasOf(table, bias)
       else if (source.from === 'weight') feeds[value.name] = await weights.get(table, source.role, cut)
-      else if (source.from === 'constant') feeds[value.name] = weights.constant(source.axes, source.values, type, cut)
+      else if (source.from === 'constant')
+        feeds[value.name] = weights.constant(source.axes, source.values, value.type, cut)
       else if (source.from === 'environment') feeds[value.name] = environment(source.of, ...shape)
       else feeds[value.name] = given[value.name]!
     }

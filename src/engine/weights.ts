@@ -1,5 +1,5 @@
 import * as ort from 'onnxruntime-node'
-import type { ElementType } from '../graph/graph.ts'
+import type { ElementType } from '../graph/operations.ts'
 import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, keptUnits, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'

@@ -119,7 +119,7 @@ export class Sheet {
       const own = weights.get(name)
       return own === undefined ? this.writer.as(names.get(name)!, precision) : this.writer.weight(own, precision)
     })
-    const lowered = lowerNode({ ...node, inputs: inputs.map((name) => ({ name })), output: { name: output } } as Node)
+    const lowered = lowerNode(node, { inputs, output })
     const nodes = lowered.nodes.map((each) => (node.op === 'groupQueryAttention' ? this.#withCache(stage, each) : each))
     this.writer.add(nodes, lowered.initializers)
     this.writer.setPrecision(output, precision)
@@ -171,14 +171,14 @@ export class Sheet {
   }
 
   /** Numbers that the family fixes, of the units that are left. */
-  #constantOf({ name, block }: Stage, { value, type }: GraphInput, { axes, values }: FixedNumbers): string {
+  #constantOf({ name, block }: Stage, { value }: GraphInput, { axes, values }: FixedNumbers): string {
     const sizes = block === undefined ? this.#model.sizes : stackSizes(this.#model, block.stack)
     const shape = shapeOf(axes, sizes)
     const runs = block && keptRuns(axes, sizes, unitOf(this.#model, block), originalUnits(this.#model, block))
     const whole = Float32Array.from(values)
     const kept = runs === undefined ? whole : sliceTensor(whole, 1, shape, runs)
     const dims = runs === undefined ? shape : runs.map(lengthOf)
-    return this.writer[type === 'int64' ? 'int64' : 'float32'](`${name}/${value.name}`, [...kept], dims)
+    return this.writer[value.type === 'int64' ? 'int64' : 'float32'](`${name}/${value.name}`, [...kept], dims)
   }
 
   #weightOf(stage: Stage, role: string): WeightValues {

@@ -1,9 +1,7 @@
 import type { AttentionForm, Positions, RopeForm } from '../model/forms.ts'
+import { norm, project, softcap } from './composites.ts'
 import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'
-import { project } from './linear.ts'
-import { norm } from './norm.ts'
 import type { Value } from './operations.ts'
-import { softcap } from './softcap.ts'
 
 /**
  * How attention is computed: one fused kernel for scoring, or primitives, which have backward rules; `unpadded` is the fused kernel
@@ -45,12 +43,12 @@ export function attentionGraph(
     kernel !== 'primitives' && kernel !== 'cachedPrimitives' && isFusable(form)
       ? fused(g, form, kvHeads, q, k, v)
       : fromPrimitives(g, form, kvHeads, q, k, v, isCached(kernel)) // (B,T,K·G·E)
-  if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
+  if (part === 'channels') return g.finish([attended])
   const bias = biases.o ? 'oBias' : undefined
   const y = project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q', inputFirst })
   const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y
   const sum = g.apply('add', [x, added], {})
-  return g.finish([[form.outputNorm ? norm(g, form.outputNorm, sum, 'outputNorm') : sum, ['B', 'T', 'D']]])
+  return g.finish([form.outputNorm ? norm(g, form.outputNorm, sum, 'outputNorm') : sum])
 }
 
 /**
@@ -85,7 +83,7 @@ function fused(g: GraphBuilder, form: AttentionForm, kvHeads: number, q: Value, 
   })
 }
 
-/** With a cache, keys and values are those of S = P + T positions, the queries those of the last T. */
+/** Keys and values are those of S = T positions; with a cache, of S = P + T, the queries being those of the last T. */
 function fromPrimitives(
   g: GraphBuilder,
   form: AttentionForm,
@@ -96,6 +94,7 @@ function fromPrimitives(
   cached: boolean,
 ): Value {
   const { headDim: E, groupSize: G, positions } = form
+  const keyLength = cached ? 'P+T' : 'T'
   const split = (value: Value, group: number) =>
     g.apply('transpose', [g.apply('reshape', [value], { shape: [0, 0, kvHeads, group, E] })], {
       order: [0, 2, 3, 1, 4],
@@ -108,8 +107,8 @@ function fromPrimitives(
   const products = g.apply('matmul', [qs, g.apply('transpose', [ks], { order: [0, 1, 2, 4, 3] })], {}) // (B,K,G,T,S)
   let scores = g.apply('scale', [products], { by: form.scale })
   if (form.softcap !== undefined) scores = softcap(g, scores, form.softcap)
-  if (positions.type === 'alibi') scores = g.apply('add', [scores, alibi(g, positions, kvHeads, G)], {})
-  const mask = g.environment({ type: 'causalMask', window: form.window }, ['T', 'S'])
+  if (positions.type === 'alibi') scores = g.apply('add', [scores, alibi(g, positions, kvHeads, G, keyLength)], {})
+  const mask = g.environment({ type: 'causalMask', window: form.window }, ['T', keyLength])
   const weights = g.apply('softmax', [g.apply('add', [scores, mask], {})], {})
   const mixed = g.apply('matmul', [weights, vs], {}) // (B,K,G,T,E)
   return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 3, 1, 2, 4] })], {
@@ -127,11 +126,11 @@ function rememberHeads(g: GraphBuilder, part: CachePart, x: Value, headDim: numb
  * slope · key position · factor: (K,G,1,S). The distance to the query would do the same: softmax does not see what all keys
  * of a query have in common.
  */
-function alibi(g: GraphBuilder, form: AlibiForm, kvHeads: number, groupSize: number): Value {
+function alibi(g: GraphBuilder, form: AlibiForm, kvHeads: number, groupSize: number, keyLength: string): Value {
   const round = (x: Value) => (form.rounds === 'bfloat16' ? g.apply('roundToBfloat16', [x], {}) : x)
-  const slopes = round(g.constant('slopes', 'K G', form.slopes, ['K', 'G']))
+  const slopes = round(g.constant('slopes', 'K G', form.slopes, [kvHeads, groupSize]))
   const byHead = g.apply('reshape', [slopes], { shape: [kvHeads, groupSize, 1, 1] })
-  const positions = round(g.environment({ type: 'keyPositions' }, ['S']))
+  const positions = round(g.environment({ type: 'keyPositions' }, [keyLength]))
   return g.apply('scale', [round(g.apply('mul', [byHead, positions], {}))], { by: form.factor })
 }
 

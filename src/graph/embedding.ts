@@ -1,7 +1,6 @@
-import type { EmbeddingForm } from '../model/forms.ts'
+import type { EmbeddingForm, PositionBiasForm } from '../model/forms.ts'
+import { norm, project } from './composites.ts'
 import { buildGraph, type Graph } from './graph.ts'
-import { project } from './linear.ts'
-import { norm } from './norm.ts'
 
 /** Tokens are all of the first type, or of those that `tokenTypeIds` says. */
 export type TokenTypes = 'first' | 'given'
@@ -9,7 +8,7 @@ export type TokenTypes = 'first' | 'given'
 /** x = norm(W table[ids] · scale + positions + type): ids (B,T) → x (B,T,D), each part where the form has it. */
 export function embeddingGraph(form: EmbeddingForm, types: TokenTypes = 'first'): Graph {
   const g = buildGraph('embedding')
-  const width = form.isProjected ? 'N' : 'D'
+  const width = form.isProjected ? 'M' : 'D'
   let x = g.apply('embedding', [g.weight('embedTokens', ['V', width]), g.data('ids', ['B', 'T'])], {})
   if (form.isProjected) x = project(g, x, { weight: 'embedProj', output: 'D', input: width })
   if (form.scale !== undefined) x = g.apply('scale', [x], { by: form.scale })
@@ -33,5 +32,16 @@ export function embeddingGraph(form: EmbeddingForm, types: TokenTypes = 'first')
     x = g.apply('add', [x, added], {})
   }
   if (form.norm !== undefined) x = norm(g, form.norm, x, 'embedNorm')
-  return g.finish([[x, ['B', 'T', 'D']]])
+  return g.finish([x])
+}
+
+/**
+ * T5's position bias, which every self-attention of a stack adds to its scores: bias[k, query, key] = table[range(key - query), k].
+ * The table is stored in the first attention, but it is not part of it: it stays when that attention goes. () → (1,K,T,T)
+ */
+export function positionBiasGraph(form: PositionBiasForm): Graph {
+  const g = buildGraph('positionBias')
+  const ranges = g.environment({ type: 'distanceBuckets', ...form }, [1, 'T', 'T'])
+  const bias = g.apply('embedding', [g.weight('positionBias', ['R', 'K']), ranges], {}) // (1,T,T,K)
+  return g.finish([g.apply('transpose', [bias], { order: [0, 3, 1, 2] })])
 }

@@ -1,5 +1,7 @@
 import type { PositionBiasForm, RopeForm } from '../model/forms.ts'
-import type { Node, Operation, OperationAttributes, Value } from './operations.ts'
+import { type Dims, newLetters } from './dimensions.ts'
+import type { ElementType, Node, Operation, OperationAttributes, Value } from './operations.ts'
+import { shapeOfResult } from './shapes.ts'
 
 /** Where a graph's input comes from. The engine feeds, and an export wires, each kind in its own way. */
 export type InputSource =
@@ -49,15 +51,8 @@ export type Environment =
   /** (T,T): 0 where attention may look, a large negative number elsewhere */
   | { readonly type: 'causalMask'; readonly window: number | undefined }
 
-export type ElementType = 'float32' | 'int32' | 'int64'
-
-/** Shape letters, or sizes where they are fixed. */
-export type Dims = readonly (string | number)[]
-
 export interface GraphInput {
   readonly value: Value
-  readonly type: ElementType
-  readonly dims: Dims
   readonly source: InputSource
 }
 
@@ -70,10 +65,13 @@ export interface Graph {
   readonly inputs: readonly GraphInput[]
   readonly nodes: readonly Node[]
   /** The result, and behind it what is to be kept for the positions that follow. */
-  readonly outputs: readonly { readonly value: Value; readonly dims: Dims; readonly cache?: CachePart }[]
+  readonly outputs: readonly { readonly value: Value; readonly cache?: CachePart }[]
 }
 
-/** Writes a graph operation by operation. Every method returns the new value. */
+/**
+ * Writes a graph operation by operation. Every method returns the new value; `apply` throws a `RangeError` where the operation
+ * does not take these inputs.
+ */
 export interface GraphBuilder {
   weight(role: string, dims: Dims): Value
   state(name: string, dims: Dims): Value
@@ -83,7 +81,7 @@ export interface GraphBuilder {
   /** x (B,K,T,E) behind the `part` of the positions before, (B,K,P,E) → (B,K,P+T,E), which is an output too. */
   remember(part: CachePart, x: Value): Value
   apply<Op extends Operation>(op: Op, inputs: readonly Value[], attributes: OperationAttributes[Op]): Value
-  finish(outputs: readonly (readonly [Value, Dims])[]): Graph
+  finish(outputs: readonly Value[]): Graph
 }
 
 const environmentTypes: Record<Environment['type'], ElementType> = {
@@ -110,18 +108,25 @@ const dataTypes: Record<DataName, ElementType> = {
 
 /** A builder for the graph called `name`. */
 export function buildGraph(name: string): GraphBuilder {
+  const letters = newLetters()
   const inputs: GraphInput[] = []
   const nodes: Node[] = []
   const remembered: Graph['outputs'][number][] = []
   const input = (type: ElementType, dims: Dims, source: InputSource, inputName: string): Value => {
     const known = inputs.find(({ value }) => value.name === inputName)
-    if (known !== undefined) return known.value
-    const value = { name: inputName }
-    inputs.push({ value, type, dims, source })
+    if (known !== undefined) {
+      if (letters.allAgree(known.value.dims, dims)) return known.value
+      throw new RangeError(
+        `${name}: ${inputName} is read as (${dims}) and as (${known.value.dims}), expected one shape`,
+      )
+    }
+    const value = { name: inputName, type, dims }
+    inputs.push({ value, source })
     return value
   }
   const apply: GraphBuilder['apply'] = (op, inputValues, attributes) => {
-    const output = { name: `${op}_${nodes.length}` }
+    const shape = shapeOfResult(name, op, inputValues, attributes, letters)
+    const output = { name: `${op}_${nodes.length}`, ...shape }
     nodes.push({ op, inputs: inputValues, output, attributes } as unknown as Node)
     return output
   }
@@ -135,7 +140,7 @@ export function buildGraph(name: string): GraphBuilder {
     remember(part, x) {
       const past = input('float32', ['B', 'K', 'P', 'E'], { from: 'cache', part }, `${part}Cache`)
       const value = apply('concat', [past, x], { axis: 2 })
-      remembered.push({ value, dims: ['B', 'K', 'S', 'E'], cache: part })
+      remembered.push({ value, cache: part })
       return value
     },
     apply,
@@ -143,7 +148,7 @@ export function buildGraph(name: string): GraphBuilder {
       name,
       inputs,
       nodes,
-      outputs: [...outputs.map(([value, dims]) => ({ value, dims })), ...remembered],
+      outputs: [...outputs.map((value) => ({ value })), ...remembered],
     }),
   }
 }

@@ -1,15 +1,13 @@
 import type { HeadForm } from '../model/forms.ts'
+import { norm, project, softcap } from './composites.ts'
 import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
-import { project } from './linear.ts'
-import { norm } from './norm.ts'
-import type { Value } from './operations.ts'
-import { softcap } from './softcap.ts'
+import type { OperationAttributes, Value } from './operations.ts'
 
 /** log p(target) = logSoftmax(logits(x))[target]: x (N,D), targets (N) → (N). Negative nats per token. */
 export function tokenLossGraph(form: HeadForm): Graph {
   const g = buildGraph('tokenLoss')
   const logProbabilities = g.apply('logSoftmax', [logitsOf(g, form)], {})
-  return g.finish([[g.apply('pick', [logProbabilities, g.data('targets', ['N'])], {}), ['N']]])
+  return g.finish([g.apply('pick', [logProbabilities, g.data('targets', ['N'])], {})])
 }
 
 /**
@@ -21,30 +19,41 @@ export function releasedTokenLossGraph(form: HeadForm): Graph {
   const logits = logitsOf(g, form)
   const total = g.apply('scale', [g.apply('logSumExp', [logits], {})], { by: -1 })
   const picked = g.apply('pick', [logits, g.data('targets', ['N'])], {})
-  return g.finish([[g.apply('add', [picked, total], {}), ['N']]])
+  return g.finish([g.apply('add', [picked, total], {})])
 }
 
 /** The logits themselves: x (N,D) → (N,V). */
 export function logitsGraph(form: HeadForm): Graph {
   const g = buildGraph('logits')
-  return g.finish([[logitsOf(g, form), ['N', 'V']]])
+  return g.finish([logitsOf(g, form)])
 }
 
 /** Which W words are the most likely: x (N,D), count (1) → (N,W). */
 export function topWordsGraph(form: HeadForm): Graph {
   const g = buildGraph('topWords')
-  return g.finish([[g.apply('largest', [logitsOf(g, form), g.data('count', [1])], {}), ['N', 'W']]])
+  return g.finish([g.apply('largest', [logitsOf(g, form), g.data('count', [1])], {})])
 }
 
 /** log p of the words asked for at each position: x (N,D), words (N,W) → (N,W). */
 export function wordLogProbabilitiesGraph(form: HeadForm): Graph {
   const g = buildGraph('wordLogProbabilities')
   const logProbabilities = g.apply('logSoftmax', [logitsOf(g, form)], {})
-  return g.finish([[g.apply('pickEach', [logProbabilities, g.data('words', ['N', 'W'])], {}), ['N', 'W']]])
+  return g.finish([g.apply('pickEach', [logProbabilities, g.data('words', ['N', 'W'])], {})])
+}
+
+/**
+ * How far the predictions from `hidden` are from those of `denseHidden`, both (N,D), at each token: (N). Both heads run here, so
+ * that no logits of the dense model are kept.
+ */
+export function outputDistanceGraph(form: HeadForm, measure: OperationAttributes['outputDistance']['measure']): Graph {
+  const g = buildGraph('outputDistance')
+  const dense = logitsOf(g, form, 'denseHidden')
+  const pruned = logitsOf(g, form, 'hidden')
+  return g.finish([g.apply('outputDistance', [dense, pruned], { measure })])
 }
 
 /** logits = cap(scale · W h + bias), h = norm(x) or its transform: x (N,D) → (N,V). */
-export function logitsOf(g: GraphBuilder, form: HeadForm, state = 'hidden'): Value {
+function logitsOf(g: GraphBuilder, form: HeadForm, state = 'hidden'): Value {
   const x = g.state(state, ['N', 'D'])
   let h = form.norm ? norm(g, form.norm, x, 'finalNorm') : x
   if (form.transform !== undefined) {
@@ -53,7 +62,7 @@ export function logitsOf(g: GraphBuilder, form: HeadForm, state = 'hidden'): Val
     const activated = g.apply(activation, [dense], {})
     h = transformNorm ? norm(g, transformNorm, activated, 'headNorm') : activated
   }
-  const width = form.isProjected ? 'N' : 'D'
+  const width = form.isProjected ? 'M' : 'D'
   if (form.isProjected) h = project(g, h, { weight: 'unembedProj', output: width, input: 'D' })
   if (form.scale !== undefined) h = g.apply('scale', [h], { by: form.scale })
   const w = g.weight(form.weight, ['V', width])

@@ -1,7 +1,6 @@
 import type { MlpForm } from '../model/forms.ts'
+import { norm, project } from './composites.ts'
 import { type BranchPart, buildGraph, type Graph } from './graph.ts'
-import { project } from './linear.ts'
-import { norm } from './norm.ts'
 
 /**
  * y = x + down(act(gate(h)) · up(h)), or down(act(up(h))) without a gate; h = norm(x): x (B,T,D) → y (B,T,D), through F
@@ -22,11 +21,11 @@ export function mlpGraph(form: MlpForm, part: BranchPart = 'whole'): Graph {
     {},
   )
   const channels = form.gated ? g.apply('mul', [activated, widen('upProj', 'upBias')], {}) : activated
-  if (part === 'channels') return g.finish([[channels, ['B', 'T', 'F']]])
+  if (part === 'channels') return g.finish([channels])
   const downBias = form.outputBias ? 'downBias' : bias('downBias')
   const down = { weight: 'downProj', bias: downBias, output: 'D', input: 'F', inputFirst }
   const y = project(g, channels, down)
   const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y
   const sum = g.apply('add', [x, added], {})
-  return g.finish([[form.outputNorm ? norm(g, form.outputNorm, sum, 'outputNorm') : sum, ['B', 'T', 'D']]])
+  return g.finish([form.outputNorm ? norm(g, form.outputNorm, sum, 'outputNorm') : sum])
 }

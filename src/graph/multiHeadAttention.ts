@@ -1,8 +1,7 @@
 import type { MultiHeadForm } from '../model/forms.ts'
 import { type AttentionKernel, isCached } from './attention.ts'
+import { norm, project } from './composites.ts'
 import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'
-import { project } from './linear.ts'
-import { norm } from './norm.ts'
 import type { Value } from './operations.ts'
 
 /**
@@ -26,10 +25,10 @@ export function multiHeadAttentionGraph(
     kernel === 'fused' || kernel === 'unpadded'
       ? fused(g, form, heads, q, k, v, kernel === 'fused')
       : fromPrimitives(g, form, heads, q, k, v, isCached(kernel)) // (B,T,H·E)
-  if (part === 'channels') return g.finish([[attended, ['B', 'T', 'Q']]])
+  if (part === 'channels') return g.finish([attended])
   const bias = form.biases || form.outputBias ? 'oBias' : undefined
   const y = g.apply('add', [x, project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q' })], {})
-  return g.finish([[form.outputNorm ? norm(g, form.outputNorm, y, 'outputNorm') : y, ['B', 'T', 'D']]])
+  return g.finish([form.outputNorm ? norm(g, form.outputNorm, y, 'outputNorm') : y])
 }
 
 function fused(
@@ -41,8 +40,8 @@ function fused(
   v: Value,
   mayBePadded: boolean,
 ): Value {
-  const padding = form.sees === 'past' || !mayBePadded ? [] : [g.data('padding', ['B', sourceLength(form)])]
-  const bias = positionBias(g, form, heads)
+  const padding = form.sees === 'past' || !mayBePadded ? [] : [g.data('padding', ['B', keyLength(form, false)])]
+  const bias = positionBias(g, form, heads, keyLength(form, false))
   return g.apply('multiHeadAttention', [q, k, v, ...padding, ...bias], {
     heads,
     scale: form.scale,
@@ -66,29 +65,34 @@ function fromPrimitives(
     g.apply('transpose', [g.apply('reshape', [value], { shape: [0, 0, heads, form.headDim] })], {
       order: [0, 2, 1, 3],
     })
+  const keys = keyLength(form, cached)
   const withPast = (part: CachePart, value: Value) => (cached && form.sees !== 'row' ? g.remember(part, value) : value)
   const ks = withPast('key', split(k)) // (B,H,S,E)
   const vs = withPast('value', split(v)) // (B,H,S,E)
-  const keys = g.apply('transpose', [ks], { order: [0, 1, 3, 2] }) // (B,H,E,S)
-  const products = g.apply('matmul', [split(q), keys], {}) // (B,H,T,S)
+  const columns = g.apply('transpose', [ks], { order: [0, 1, 3, 2] }) // (B,H,E,S)
+  const products = g.apply('matmul', [split(q), columns], {}) // (B,H,T,S)
   const mask =
     form.sees === 'past'
-      ? g.environment({ type: 'causalMask', window: undefined }, ['T', 'S'])
-      : g.data('paddingBias', ['B', 1, 1, sourceLength(form)])
+      ? g.environment({ type: 'causalMask', window: undefined }, ['T', keys])
+      : g.data('paddingBias', ['B', 1, 1, keys])
   let scores = g.apply('add', [g.apply('scale', [products], { by: form.scale }), mask], {})
-  for (const bias of positionBias(g, form, heads)) scores = g.apply('add', [scores, bias], {})
+  for (const bias of positionBias(g, form, heads, keys)) scores = g.apply('add', [scores, bias], {})
   const mixed = g.apply('matmul', [g.apply('softmax', [scores], {}), vs], {}) // (B,H,T,E)
   return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 2, 1, 3] })], {
     shape: [0, 0, heads * form.headDim],
   })
 }
 
-const sourceLength = (form: MultiHeadForm) => (form.sees === 'memory' ? 'S' : 'T')
+/** How many positions a query may see: with a cache also those P that it has. */
+function keyLength({ sees }: MultiHeadForm, cached: boolean): string {
+  const own = sees === 'memory' ? 'S' : 'T'
+  return cached && sees !== 'row' ? `P+${own}` : own
+}
 
 /** The stack's position bias of the heads that are left, (1,H,T,S), or nothing. */
-function positionBias(g: GraphBuilder, { positionBias: form }: MultiHeadForm, heads: number): Value[] {
+function positionBias(g: GraphBuilder, { positionBias: form }: MultiHeadForm, heads: number, keys: string): Value[] {
   if (form === undefined) return []
-  const all = g.state('positionBias', [1, 'K', 'T', 'S'])
+  const all = g.state('positionBias', [1, 'K', 'T', keys])
   if (heads === form.heads) return [all]
   const numbers = Array.from({ length: form.heads }, (_, head) => head)
   return [g.apply('gather', [all, g.constant('heads', 'K', numbers, ['H'], 'int64')], { axis: 1 })]

@@ -1,6 +1,9 @@
+import type { Dims } from './dimensions.ts'
+
 /**
- * The closed set of operations our graphs are made of. Each has one lowering to ONNX (`toOnnx.ts`); backward rules are
- * one per operation as well, so a graph written with these can be run, exported and differentiated.
+ * The closed set of operations our graphs are made of. Each has one rule for the shape of its result (`shapes.ts`) and one
+ * lowering to ONNX (`toOnnx.ts`); backward rules are one per operation as well, so a graph written with these can be checked,
+ * run, exported and differentiated.
  */
 export interface OperationAttributes {
   /** x (…,I), w (O,I), bias? (O) → x wᵀ + bias (…,O); `inputFirst`: w is stored (I,O), as GPT-2's Conv1D does. */
@@ -90,9 +93,13 @@ export interface OperationAttributes {
 
 export type Operation = keyof OperationAttributes
 
-/** A tensor of a graph, by name. */
+export type ElementType = 'float32' | 'int32' | 'int64'
+
+/** A tensor of a graph. */
 export interface Value {
   readonly name: string
+  readonly type: ElementType
+  readonly dims: Dims
 }
 
 export type Node = {

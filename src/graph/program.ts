@@ -4,10 +4,12 @@ import type { Model } from '../model/model.ts'
 import { outputRoles } from '../model/outputBias.ts'
 import type { Block, StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph, isCached } from './attention.ts'
-import { embeddingGraph } from './embedding.ts'
+import { normGraph } from './composites.ts'
+import { embeddingGraph, positionBiasGraph } from './embedding.ts'
 import type { BranchPart, Graph } from './graph.ts'
 import {
   logitsGraph,
+  outputDistanceGraph,
   releasedTokenLossGraph,
   tokenLossGraph,
   topWordsGraph,
@@ -15,10 +17,7 @@ import {
 } from './head.ts'
 import { mlpGraph } from './mlp.ts'
 import { multiHeadAttentionGraph } from './multiHeadAttention.ts'
-import { normGraph } from './normGraph.ts'
 import type { OperationAttributes } from './operations.ts'
-import { outputDistanceGraph } from './outputDistance.ts'
-import { positionBiasGraph } from './positionBias.ts'
 
 /** A model as the list of stages that run one after the other; what a plan removes is not called. */
 export interface Program {

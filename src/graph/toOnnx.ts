@@ -9,14 +9,16 @@ export const opsets = { '': 21, 'com.microsoft': 1 }
 
 /** The .onnx bytes of `graph`, weights as inputs; `pieces`: for rows of that many tokens. */
 export function graphToOnnx(graph: Graph, pieces?: QueryPieces): Uint8Array {
-  const lowered = graph.nodes.map((node) => lowerNode(node, pieces))
+  const lowered = graph.nodes.map((node) =>
+    lowerNode(node, { inputs: node.inputs.map(({ name }) => name), output: node.output.name }, pieces),
+  )
   return encodeOnnx({
     name: graph.name,
     opsets,
     nodes: lowered.flatMap(({ nodes }) => nodes),
     initializers: lowered.flatMap(({ initializers }) => initializers),
-    inputs: graph.inputs.map(({ value, type, dims }) => ({ name: value.name, type, dims })),
-    outputs: graph.outputs.map(({ value, dims }) => ({ name: value.name, type: 'float32', dims })),
+    inputs: graph.inputs.map(({ value }) => value),
+    outputs: graph.outputs.map(({ value }) => value),
   })
 }
 
@@ -27,11 +29,12 @@ export interface Lowered {
 }
 
 /** The ONNX nodes of one node, with the constants they need. */
-export function lowerNode(node: Node, pieces?: QueryPieces): Lowered {
+export function lowerNode(node: Node, names: Names, pieces?: QueryPieces): Lowered {
   const lower = lowerings[node.op] as (node: Node, names: Names, pieces?: QueryPieces) => Lowered
-  return lower(node, { inputs: node.inputs.map(({ name }) => name), output: node.output.name }, pieces)
+  return lower(node, names, pieces)
 }
 
+/** What the tensors that a node reads and writes are called in the ONNX graph. */
 interface Names {
   readonly inputs: readonly string[]
   readonly output: string

@@ -122,12 +122,12 @@ async function run(
   const sizes: Record<string, number> = { B: rows, T: tokens, D: 12, Q: keys * form.groupSize, KV: keys }
   const environment = environmentCache()
   const feeds: Record<string, ort.Tensor> = {}
-  for (const { value, dims, source } of graph.inputs) {
+  for (const { value, source } of graph.inputs) {
     if (source.from === 'environment') {
       feeds[value.name] = environment(source.of, rows, tokens)
       continue
     }
-    const shape = dims.map((dim) => (typeof dim === 'string' ? sizes[dim]! : dim))
+    const shape = value.dims.map((dim) => (typeof dim === 'string' ? sizes[dim]! : dim))
     const random = new Random([...value.name].reduce((seed, letter) => seed * 31 + letter.charCodeAt(0), 7) % 65536)
     const length = shape.reduce((product, size) => product * size, 1)
     feeds[value.name] = new ort.Tensor(
