@@ -1,16 +1,16 @@
 import { PlanError, UnsupportedModelError } from '../errors.ts'
 import type { GgufValue } from '../format/gguf/ggufValue.ts'
-import { type GgufTensorSource, type WriteGgufOptions, writeGguf } from '../format/gguf/writeGguf.ts'
+import { type WriteGgufOptions, writeGguf } from '../format/gguf/writeGguf.ts'
 import type { EncodableType } from '../format/gguf/writeQuantized.ts'
 import { applyPlan } from '../model/applyPlan.ts'
-import { keptRuns, keptUnits } from '../model/axes.ts'
 import { type GgufModel, openGguf } from '../model/gguf/open.ts'
 import type { Model } from '../model/model.ts'
-import { outputBiasesOf, outputRoles, withOutputBias } from '../model/outputBias.ts'
-import { blockSizes, emptyPlan, unitOf } from '../model/plan.ts'
-import type { Block, BlockKind, PruningPlan } from '../types.ts'
+import { outputBiasesOf } from '../model/outputBias.ts'
+import { emptyPlan } from '../model/plan.ts'
+import type { BlockKind, PruningPlan } from '../types.ts'
+import { exportRecord, recordMetadata } from './exportRecord.ts'
+import { ggufContents, stubChannels } from './ggufContents.ts'
 import { decoderMetadata, type GgufFamily, type GgufLayer, ggufFamilyOf, ropeMetadata } from './ggufMetadata.ts'
-import { constantTensor, ggufTensors, type HeadOrder, type TensorRequest, vectorTensor } from './ggufTensors.ts'
 import { ggufTokenizer } from './ggufTokenizer.ts'
 import { layoutOf, type NewLayer } from './layout.ts'
 import { uniformWidths, widthsOf } from './widths.ts'
@@ -37,49 +37,6 @@ export interface GgufExport {
   readonly types: Readonly<Record<string, number>>
 }
 
-/** Width of the mlp that adds nothing: llama.cpp skips the attention too where a layer has none. One block of Q8_0. */
-const stubChannels = 32
-
-/** Rotary embedding turns neighbours in llama.cpp's Llama and deci, and halves of a head in Qwen's. */
-const headOrders: Readonly<Record<GgufFamily | 'deci', HeadOrder>> = {
-  llama: 'pairs',
-  deci: 'pairs',
-  qwen2: 'halves',
-  qwen3: 'halves',
-}
-
-/** llama.cpp's names (gguf-py, constants.py) by our roles, `blk.N.` left out. */
-const outerNames: Readonly<Record<string, string>> = {
-  embedTokens: 'token_embd.weight',
-  finalNorm: 'output_norm.weight',
-  lmHead: 'output.weight',
-}
-
-const blockNames: Readonly<Partial<Record<BlockKind, Readonly<Record<string, string>>>>> = {
-  attention: {
-    norm: 'attn_norm.weight',
-    qProj: 'attn_q.weight',
-    qBias: 'attn_q.bias',
-    qNorm: 'attn_q_norm.weight',
-    kProj: 'attn_k.weight',
-    kBias: 'attn_k.bias',
-    kNorm: 'attn_k_norm.weight',
-    vProj: 'attn_v.weight',
-    vBias: 'attn_v.bias',
-    oProj: 'attn_output.weight',
-    oBias: 'attn_output.bias',
-  },
-  mlp: {
-    norm: 'ffn_norm.weight',
-    gateProj: 'ffn_gate.weight',
-    gateBias: 'ffn_gate.bias',
-    upProj: 'ffn_up.weight',
-    upBias: 'ffn_up.bias',
-    downProj: 'ffn_down.weight',
-    downBias: 'ffn_down.bias',
-  },
-}
-
 /**
  * Writes `model` without what `plan` leaves out as a GGUF file for llama.cpp. Whole or repacked layers of one width are
  * written in the architecture of the family; any other plan as `deci` (DeciLM, Llama with layers of their own), in the form
@@ -103,13 +60,13 @@ export async function exportGguf(
   const opened = model.path.endsWith('.gguf') ? await openGguf(model.path) : undefined
   try {
     const { architecture, layers, stubs } = described
-    const tensors = tensorsOf(model, plan, described, opened, options.type)
+    const tensors = ggufContents(model, plan, described, opened, options.type)
     const rope = ropeMetadata(model, architecture)
-    if (rope.factors !== undefined) tensors.splice(tensors.length, 0, factorsTensor(rope.factors))
     const metadata = new Map<string, GgufValue>([
       ...carriedMetadata(opened),
       ...decoderMetadata(model, architecture, layers, rope, options.type),
       ...(opened === undefined ? await ggufTokenizer(model) : []),
+      ...recordMetadata(await exportRecord(model, plan)),
     ])
     const sizeBytes = await writeGguf(file, metadata, tensors, options)
     const types: Record<string, number> = {}
@@ -120,7 +77,7 @@ export async function exportGguf(
   }
 }
 
-interface DescribedGguf {
+export interface DescribedGguf {
   readonly family: GgufFamily
   readonly architecture: GgufFamily | 'deci'
   /** Old layers of the blocks of each new one. */
@@ -163,91 +120,6 @@ export function describeGguf(model: Model, plan: PruningPlan): DescribedGguf {
     }
   })
   return { family, architecture: isStock ? family : 'deci', places, layers, stubs }
-}
-
-function tensorsOf(
-  model: Model,
-  plan: PruningPlan,
-  { architecture, places, stubs }: DescribedGguf,
-  opened: GgufModel | undefined,
-  type: GgufExportType | undefined,
-): GgufTensorSource[] {
-  const order = headOrders[architecture]
-  const { D, E } = model.sizes as { D: number; E: number }
-  const source = ggufTensors(model, opened)
-  const { weights: pruned } = applyPlan(model, plan)
-  const tensors: GgufTensorSource[] = []
-
-  const headName = model.outer['lmHead']?.[0] ?? model.outer['embedTokens']?.[0]
-  for (const [role, [from]] of Object.entries(model.outer)) {
-    const isHead = from === headName
-    const asked = type === 'Q4_0' && isHead ? 'Q8_0' : type
-    tensors.push(source({ name: nameOf(outerNames, role), from, headDim: E, type: asked }))
-  }
-  for (const [layer, place] of places.entries()) {
-    for (const [kind, old] of Object.entries(place) as [BlockKind, number][]) {
-      const block = blockAt(model, kind, old)
-      const bias = plan.outputBiases?.[block.id] === undefined ? undefined : outputRoles[kind].bias
-      const table = bias === undefined ? block.weights : withOutputBias(kind, block.weights)
-      for (const [role, [from]] of Object.entries(table)) {
-        const name = `blk.${layer}.${nameOf(blockNames[kind], role)}`
-        if (role === bias) {
-          tensors.push(vectorTensor(name, D, () => pruned.read(from)))
-          continue
-        }
-        const isTurned = /^[qk](Proj|Bias)$/.test(role)
-        tensors.push(
-          source({
-            name,
-            from,
-            headDim: E,
-            type,
-            order: isTurned ? order : undefined,
-            ...cutOf(model, plan, block, role),
-          }),
-        )
-      }
-    }
-    for (const { kind } of stubs.filter((stub) => stub.layer === layer)) {
-      const stub = (name: string, shape: readonly number[], value: 0 | 1) =>
-        tensors.push(constantTensor(`blk.${layer}.${name}.weight`, shape, value))
-      if (kind === 'attention') {
-        stub('attn_norm', [D], 1)
-        for (const name of ['attn_q', 'attn_k', 'attn_v']) stub(name, [E, D], 0)
-        stub('attn_output', [D, E], 0)
-      } else {
-        stub('ffn_norm', [D], 1)
-        for (const name of ['ffn_gate', 'ffn_up']) stub(name, [stubChannels, D], 0)
-        stub('ffn_down', [D, stubChannels], 0)
-      }
-    }
-  }
-  return tensors
-}
-
-function blockAt(model: Model, kind: BlockKind, layer: number): Block {
-  const found = model.blocks.find((block) => block.kind === kind && block.layer === layer)
-  if (found === undefined) throw new RangeError(`decoder.${layer}.${kind}: no such block in ${model.id}`)
-  return found
-}
-
-function cutOf(model: Model, plan: PruningPlan, block: Block, role: string): Pick<TensorRequest, 'runs'> {
-  const removed = plan.units[block.id] ?? []
-  const unit = unitOf(model, block)
-  const axes = block.weights[role]![1]
-  if (removed.length === 0 || !axes.includes(unit)) return {}
-  return { runs: keptRuns(axes, blockSizes(model, block), unit, keptUnits(block.units, removed)) }
-}
-
-function nameOf(names: Readonly<Record<string, string>> | undefined, role: string): string {
-  const name = names?.[role]
-  if (name === undefined) throw new RangeError(`the weight "${role}" has no name in GGUF`)
-  return name
-}
-
-function factorsTensor(factors: Float32Array<ArrayBuffer>): GgufTensorSource {
-  const data = () => [new Uint8Array(factors.buffer)]
-  return { name: 'rope_freqs.weight', type: 'F32', shape: [factors.length], data }
 }
 
 /** What a GGUF model says about itself and its tokenizer; sizes, types and alignment are written anew. */

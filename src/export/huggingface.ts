@@ -21,6 +21,7 @@ import type {
   WeightTable,
 } from '../types.ts'
 import { configText } from './configText.ts'
+import { exportRecord, withRecord } from './exportRecord.ts'
 import { type ExportForm, type Layout, layoutInPlace, layoutOf, type NewLayer } from './layout.ts'
 import { type MeasuredLoss, modelCard } from './modelCard.ts'
 import { remoteCode } from './remoteCode.ts'
@@ -73,6 +74,7 @@ export async function exportHuggingFace(
   const { form, layout, config, remote, tensors, pruned } = describeExport(model, plan)
   const units = new Map(pruned.blocks.map((block) => [block.id, block.units]))
   const parameters = elementsOf(tensors)
+  const recorded = withRecord(config, await exportRecord(model, plan))
   const card = modelCard({
     modelId: model.id,
     task: tasksOf(model)[0]!,
@@ -100,7 +102,7 @@ export async function exportHuggingFace(
       for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
       if (remote !== undefined) await writeFileAtomic(join(folder, `${remoteModule}.py`), remote)
       await writeFileAtomic(join(folder, 'README.md'), card)
-      await writeFileAtomic(join(folder, 'config.json'), await configText(model, config))
+      await writeFileAtomic(join(folder, 'config.json'), await configText(model, recorded))
     },
     { replace: options.replace ?? false, signal: options.signal },
   )

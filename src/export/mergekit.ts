@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { PlanError, UnsupportedModelError } from '../errors.ts'
+import { writeFileAtomic } from '../format/atomicFile.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
 import { outputBiasesOf } from '../model/outputBias.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { PruningPlan } from '../types.ts'
+import type { PruningPlan, StopSignal } from '../types.ts'
+import { exportRecord, recordEntries } from './exportRecord.ts'
 import { layoutOf } from './layout.ts'
 
 /**
@@ -46,6 +48,18 @@ export function mergekitYaml(model: Model, plan: PruningPlan, baseModel: string 
       `  - sources:\n      - model: ${JSON.stringify(baseModel)}\n        layer_range: [${start}, ${end}]\n`,
   )
   return `merge_method: passthrough\ndtype: ${dtypeOf(model)}\nslices:\n${sources.join('')}`
+}
+
+/** Writes `mergekitYaml` to `path`, with the record of the export as comments above. Throws as that does, and `OutputError`. */
+export async function exportMergekit(
+  model: Model,
+  plan: PruningPlan,
+  path: string,
+  options: { readonly signal?: StopSignal | undefined } = {},
+): Promise<void> {
+  const yaml = mergekitYaml(model, plan)
+  const record = recordEntries(await exportRecord(model, plan)).map(([key, value]) => `# ${key}: ${value}\n`)
+  await writeFileAtomic(path, record.join('') + yaml, options)
 }
 
 /** Whether config.json says the same of two layers: windows may go by a list or a rule of their numbers, GPT-2's scale too. */

@@ -7,6 +7,7 @@ import { objectOf } from '../model/configValue.ts'
 import type { Model } from '../model/model.ts'
 import { outputBiasesOf } from '../model/outputBias.ts'
 import type { ModelConfig, PruningPlan, StopSignal } from '../types.ts'
+import { exportRecord, withRecord } from './exportRecord.ts'
 import { describeExport } from './huggingface.ts'
 
 export interface NemotronExportOptions {
@@ -40,6 +41,7 @@ export async function exportNemotron(
 ): Promise<void> {
   const { tensors, config, widths } = describeNemotron(model, plan)
   const { maxShardBytes, onProgress, signal } = options
+  const recorded = withRecord(config, await exportRecord(model, plan))
   await publishFolder(
     directory,
     async (folder) => {
@@ -51,7 +53,7 @@ export async function exportNemotron(
       for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
       await writeFileAtomic(join(folder, `${decilmModule}.py`), decilmCode)
       await writeFileAtomic(join(folder, 'README.md'), card(model, widths))
-      await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`)
+      await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(recorded, undefined, 2)}\n`)
     },
     { replace: options.replace ?? false, signal },
   )

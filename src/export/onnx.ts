@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
 import { publishFolder } from '../format/atomicFolder.ts'
@@ -8,9 +8,10 @@ import { opsets } from '../graph/toOnnx.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
 import type { PruningPlan, StopSignal } from '../types.ts'
+import { type ExportRecord, exportRecord, recordEntries, withRecord } from './exportRecord.ts'
 import { cacheLayers, onnxConfig } from './onnxConfig.ts'
-import { layOutData, writeData } from './onnxExternalData.ts'
-import { composeOnnx } from './onnxGraph.ts'
+import { type ExternalData, layOutData, writeData } from './onnxExternalData.ts'
+import { type ComposedOnnx, composeOnnx } from './onnxGraph.ts'
 import type { OnnxAttention, OnnxDtype } from './onnxProducts.ts'
 
 export interface OnnxExportOptions {
@@ -34,6 +35,31 @@ export interface OnnxExport {
 
 /** What transformers.js puts behind the name of a model for a dtype. */
 const suffixes: Readonly<Record<OnnxDtype, string>> = { fp32: '', fp16: '_fp16', q8: '_quantized', q4: '_q4' }
+
+/** One model file: its graph, and where its weights lie beside it. */
+export interface OnnxModelFile {
+  readonly dtype: OnnxDtype
+  readonly name: string
+  readonly graph: ComposedOnnx
+  readonly data: ExternalData
+}
+
+/** The files of `pruned`, plans already applied, their weights not yet read. Throws as `exportOnnx` does. */
+export function onnxModels(pruned: Model, dtypes: readonly OnnxDtype[], attention: OnnxAttention): OnnxModelFile[] {
+  return [...new Set(dtypes)].flatMap((dtype) =>
+    composeOnnx(pruned, dtype, attention).map((graph) => {
+      const name = `${graph.file}${suffixes[dtype]}.onnx`
+      return { dtype, name, graph, data: layOutData(name, graph.constants) }
+    }),
+  )
+}
+
+/** The bytes of an .onnx file whose graph is called `name`. */
+export function modelBytes({ graph, data }: Pick<OnnxModelFile, 'graph' | 'data'>, name: string, record: ExportRecord) {
+  const { nodes, inputs, outputs } = graph
+  const initializers = [...graph.initializers, ...data.initializers]
+  return encodeOnnx({ name, opsets, nodes, initializers, inputs, outputs, metadata: recordEntries(record) })
+}
 
 /** Throws where `exportOnnx` would refuse the plan; reads no weights. */
 export function describeOnnx(model: Model, plan: PruningPlan): void {
@@ -60,16 +86,12 @@ export async function exportOnnx(
   const { dtypes = ['fp32'], attention = 'fused', signal, onProgress } = options
   if (dtypes.length === 0) throw new PlanError('export: no dtype is asked for, expected one of fp32, fp16, q8, q4')
   const pruned = applyPlan(model, plan)
-  const models = [...new Set(dtypes)].flatMap((dtype) =>
-    composeOnnx(pruned, dtype, attention).map((graph) => {
-      const name = `${graph.file}${suffixes[dtype]}.onnx`
-      return { dtype, name, graph, data: layOutData(name, graph.constants) }
-    }),
-  )
+  const models = onnxModels(pruned, dtypes, attention)
   const graphs = models.map(({ graph }) => graph)
   const dataBytes = models.flatMap(({ data }) => data.files).reduce((total, { sizeBytes }) => total + sizeBytes, 0)
   const dataFiles = Object.fromEntries(models.map(({ name, data }) => [name, data.files.length]))
-  const config = onnxConfig(pruned, graphs, dataFiles)
+  const record = await exportRecord(model, plan)
+  const config = withRecord(onnxConfig(pruned, graphs, dataFiles), record)
   return publishFolder(
     directory,
     async (folder) => {
@@ -82,14 +104,7 @@ export async function exportOnnx(
       const files: OnnxExport['files'][number][] = []
       for (const { dtype, name, graph, data } of models) {
         await writeData(join(folder, 'onnx'), data.files, { signal, onWritten })
-        const bytes = encodeOnnx({
-          name: `${model.id} ${dtype}`,
-          opsets,
-          nodes: graph.nodes,
-          initializers: [...graph.initializers, ...data.initializers],
-          inputs: graph.inputs,
-          outputs: graph.outputs,
-        })
+        const bytes = modelBytes({ graph, data }, `${basename(model.id)} ${dtype}`, record)
         await writeFileAtomic(join(folder, 'onnx', name), bytes)
         const sizeBytes = data.files.reduce((total, file) => total + file.sizeBytes, bytes.length)
         files.push({ dtype, name, sizeBytes })

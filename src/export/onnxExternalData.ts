@@ -28,7 +28,7 @@ export interface ExternalData {
   readonly files: readonly DataFile[]
 }
 
-interface DataFile {
+export interface DataFile {
   readonly name: string
   readonly sizeBytes: number
   readonly parts: readonly { readonly constant: OnnxConstant; readonly offset: number; readonly length: number }[]

@@ -4,7 +4,7 @@ import { PlanError } from '../errors.ts'
 import { contentHash } from '../model/contentHash.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
-import { checkPlan } from '../model/plan.ts'
+import { checkPlan, emptyPlan } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
 import type { BlockId, Engine, PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import {
@@ -86,12 +86,13 @@ export async function checkSameModel(model: Model, file: PlanFile, path: string)
   )
 }
 
-/** The plan after the first `steps` steps of `file`, after all when undefined. */
+/** The plan after the first `steps` steps of `file`, the whole model for 0, after all when undefined. */
 export function planOfSteps(file: PlanFile, steps: number | undefined): PruningPlan {
   if (steps === undefined || steps === file.steps.length) return file.plan as PruningPlan
-  if (!Number.isInteger(steps) || steps < 1 || steps > file.steps.length) {
+  if (steps === 0) return emptyPlan
+  if (!Number.isInteger(steps) || steps < 0 || steps > file.steps.length) {
     throw new PlanError(
-      `--steps ${steps}: expected a whole number from 1 to ${file.steps.length}, the steps of the plan`,
+      `--steps ${steps}: expected a whole number from 0 to ${file.steps.length}, the steps of the plan`,
     )
   }
   if (Object.keys(file.plan.units).length > 0) {

@@ -3,8 +3,9 @@ import { describeExport, type HuggingFaceExportOptions } from '../export/hugging
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import type { Engine, Objective, PruningPlan, TokenRows } from '../types.ts'
+import { checkContents, describeContents } from '../verify/checkContents.ts'
 import { predict } from '../verify/predictions.ts'
-import { type ConsumerResult, describeResult, verifyExport } from '../verify/verifyExport.ts'
+import { type ConsumerResult, describeResult, isWrong, verifyExport } from '../verify/verifyExport.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import { type OtherFormat, type OtherFormatOptions, otherFormats, writeOther } from './otherFormats.ts'
 
@@ -61,8 +62,8 @@ export interface OtherExport {
 }
 
 /**
- * Writes the model without what `plan` removes in every format asked for, opens each in every consumer that is installed and
- * compares its predictions with those expected. Throws before anything is written where one of the formats has no form for the
+ * Writes the model without what `plan` removes in every format asked for, compares what is stored with the plan, opens each export in
+ * every consumer that is installed and compares its predictions with those expected. Throws before anything is written where one of the formats has no form for the
  * plan, and `OutputError` when a consumer disagrees or cannot load what was written, which stays there to be looked at.
  */
 export async function exportFormats(
@@ -86,8 +87,7 @@ export async function exportFormats(
       result = { ...result, export: { ...written, consumers }, exportPath: path }
     } else {
       const sizeBytes = await writeOther(format, model, plan, path, request)
-      // a recipe is no model
-      const consumers = format === 'mergekit' ? [] : await askConsumers(path, model, plan, request)
+      const consumers = await askConsumers(path, model, plan, request)
       result = { ...result, others: [...result.others, { format, path, sizeBytes, consumers }] }
     }
   }
@@ -141,13 +141,18 @@ async function askConsumers(
   plan: PruningPlan,
   { expected, onConsumer }: FormatsRequest,
 ): Promise<ConsumerResult[]> {
-  if (expected === undefined) return []
+  const onContents = (line: string) => onConsumer?.(`${path}: ${line}`)
+  if (expected === undefined) {
+    onContents(describeContents(await checkContents(path, model, plan)))
+    return []
+  }
   const { rows, logits } = expected
   const consumers = await verifyExport(path, model, plan, rows, {
     logits,
+    onContents,
     onResult: (result) => onConsumer?.(`${path}: ${describeResult(result)}`),
   })
-  const wrong = consumers.filter(({ status }) => status === 'disagrees' || status === 'failed')
+  const wrong = consumers.filter(isWrong)
   if (wrong.length === 0) return consumers
   throw new OutputError(
     `${path}: ${wrong.map(describeResult).join('; ')}; do not use this export, and report the model and the plan`,

@@ -1,10 +1,9 @@
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { describeGguf, exportGguf, type GgufExportType } from '../export/gguf.ts'
-import { mergekitYaml } from '../export/mergekit.ts'
+import { exportMergekit, mergekitYaml } from '../export/mergekit.ts'
 import { describeNemotron, exportNemotron } from '../export/nemotron.ts'
 import { describeOnnx, exportOnnx, type OnnxExportOptions } from '../export/onnx.ts'
-import { writeFileAtomic } from '../format/atomicFile.ts'
 import type { Model } from '../model/model.ts'
 import type { PruningPlan, StopSignal } from '../types.ts'
 
@@ -50,7 +49,7 @@ export const otherFormats: Readonly<Record<OtherFormat, Writer>> = {
   },
   mergekit: {
     describe: mergekitYaml,
-    write: (model, plan, path, { signal }) => writeFileAtomic(path, mergekitYaml(model, plan), { signal }),
+    write: exportMergekit,
   },
 }
 

@@ -1,9 +1,12 @@
+import { OutputError, PlanError } from '../errors.ts'
+import { planHash } from '../export/exportRecord.ts'
 import { loadModel } from '../model/load.ts'
 import { checkPlan, emptyPlan } from '../model/plan.ts'
+import { OtherPlanError } from '../verify/checkContents.ts'
 import { type ConsumerResult, describeResult, verifyExport } from '../verify/verifyExport.ts'
 import { checkSameModel, planOfSteps } from './applyPlanFile.ts'
 import { type RowsRequest, readRows } from './calibrate.ts'
-import { readPlanFile } from './planFile.ts'
+import { type PlanFile, readPlanFile } from './planFile.ts'
 
 export interface VerifyRequest {
   /** The export: a folder or a .gguf file. */
@@ -21,17 +24,39 @@ export interface VerifyRequest {
 
 /** Opens an export in every consumer that is installed and compares its predictions with the plan evaluated by our engine. */
 export async function verifyModel(request: VerifyRequest): Promise<ConsumerResult[]> {
+  const file = request.plan === undefined ? undefined : await readPlanFile(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
   try {
-    const file = request.plan === undefined ? undefined : await readPlanFile(request.plan)
     if (file !== undefined && !request.allowOtherModel) await checkSameModel(model, file, request.plan!)
     const plan = file === undefined ? emptyPlan : planOfSteps(file, request.steps)
     checkPlan(model, plan)
     const rows = await readRows(model, { ...request.rows, task: request.rows.task ?? file?.task })
     return await verifyExport(request.path, model, plan, rows, {
+      allowOtherModel: request.allowOtherModel,
+      onContents: request.onConsumer,
       onResult: (result) => request.onConsumer?.(describeResult(result)),
     })
+  } catch (error) {
+    if (!(error instanceof OtherPlanError)) throw error
+    throw new OutputError(`${error.message}; ${cureOf(error.planSha256, file)}`, { cause: error })
   } finally {
     await model.weights.close()
   }
+}
+
+/** What to do about an export of another plan than the one asked for: of other steps of the same file, or of none. */
+function cureOf(planSha256: string, file: PlanFile | undefined): string {
+  if (planSha256 === planHash(emptyPlan)) return 'it is that of the whole model: verify it without --plan'
+  const steps = file === undefined ? [] : file.steps.map((_, i) => i + 1)
+  const made = steps.find((step) => {
+    try {
+      return planHash(planOfSteps(file!, step)) === planSha256
+    } catch (error) {
+      // the steps of a plan that removed units are not kept
+      if (error instanceof PlanError) return false
+      throw error
+    }
+  })
+  if (made !== undefined) return `it is that of the first ${made} steps: verify it with --steps ${made}`
+  return file === undefined ? 'give its plan with --plan' : 'give the plan that it was made of'
 }

@@ -10,7 +10,7 @@ export interface Consumer {
   score(request: ScoreRequest): Promise<Scored>
 }
 
-export type ExportFormat = 'huggingface' | 'gguf' | 'onnx' | 'nemotron'
+export type ExportFormat = 'huggingface' | 'gguf' | 'onnx' | 'nemotron' | 'mergekit'
 
 export interface ScoreRequest {
   /** The folder, or the .gguf file. */

@@ -77,8 +77,8 @@ async function exported(name: string, model: Model, plan: PruningPlan) {
   const tensors: Record<string, Float32Array> = {}
   for (const tensor of store.tensors.keys()) tensors[tensor] = await store.read(tensor)
   await store.close()
-  const config = JSON.parse(await readFile(join(folder, name, 'config.json'), 'utf8'))
-  return { ...written, config, tensors, infos: store.tensors }
+  const { blockpruner: record, ...config } = JSON.parse(await readFile(join(folder, name, 'config.json'), 'utf8'))
+  return { ...written, config, record, tensors, infos: store.tensors }
 }
 
 describe('a Hugging Face export', () => {
@@ -141,7 +141,8 @@ describe('a Hugging Face export', () => {
     expect(form).toBe('custom')
     expect(layout.stacks).toEqual({ decoder: [{ mlp: 0 }, { mlp: 1 }, { attention: 2 }] })
     const golden = await readFile(join(import.meta.dirname, '../fixtures/export/custom.config.json'), 'utf8')
-    expect(await readFile(join(folder, 'custom', 'config.json'), 'utf8')).toBe(golden)
+    const text = await readFile(join(folder, 'custom', 'config.json'), 'utf8')
+    expect(text.replace(/,\n {2}"blockpruner": \{[^}]*\}/, '')).toBe(golden)
     const code = await readFile(join(folder, 'custom', 'modeling_blockpruner.py'), 'utf8')
     for (const name of Object.values(left.auto_map as Record<string, string>)) {
       expect(code).toContain(`class ${name.replace('modeling_blockpruner.', '')}(`)
@@ -238,6 +239,8 @@ describe('a Hugging Face export', () => {
     const twice = await exported('twice', applyPlan(decoderOf('F32'), first), without('0.mlp'))
     expect(twice.tensors).toEqual(once.tensors)
     expect(twice.config).toEqual(once.config)
+    expect(twice.record).toEqual(once.record)
+    expect(once.record.plan_sha256).toMatch(/^[0-9a-f]{64}$/)
   })
 
   test('refuses a folder with files in it, and replaces it when asked', async () => {

@@ -1,15 +1,23 @@
-import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openForward } from '../../src/engine/forward.ts'
 import { CalibrationError, OutputError } from '../../src/errors.ts'
+import { planHash } from '../../src/export/exportRecord.ts'
 import { exportGguf } from '../../src/export/gguf.ts'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
+import { exportMergekit } from '../../src/export/mergekit.ts'
+import { exportNemotron } from '../../src/export/nemotron.ts'
+import { exportOnnx } from '../../src/export/onnx.ts'
+import { openGgufFile } from '../../src/format/gguf/openGgufFile.ts'
+import { writeGguf } from '../../src/format/gguf/writeGguf.ts'
+import { decodeOnnx } from '../../src/format/onnx/decode.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { Engine, PruningPlan } from '../../src/types.ts'
+import { OtherPlanError } from '../../src/verify/checkContents.ts'
 import { scoreInChild } from '../../src/verify/childProcess.ts'
 import type { ScoreRequest } from '../../src/verify/consumer.ts'
 import { describeResult, verifyExport } from '../../src/verify/verifyExport.ts'
@@ -31,6 +39,28 @@ afterAll(async () => {
 const rows = { ids: Int32Array.from({ length: 32 }, (_, i) => (i * 611) % 4096), rows: 2, rowLength: 16 }
 const plan: PruningPlan = { blocks: ['decoder.5.attention', 'decoder.5.mlp'], units: {} }
 
+/** Changes `count` bytes of a file, from `position`, or so many before its end. */
+async function damage(path: string, position: number, count: number): Promise<void> {
+  const bytes = await readFile(path)
+  const start = position < 0 ? bytes.length + position : position
+  for (let i = start; i < start + count; i++) bytes[i]! ^= 0x55
+  await writeFile(path, bytes)
+}
+
+/** A copy of a GGUF file that says nothing of its making. */
+async function unrecorded(path: string, copy: string): Promise<void> {
+  const file = await openGgufFile(path)
+  const metadata = [...file.metadata].filter(([key]) => !key.startsWith('blockpruner.'))
+  expect(file.metadata.size - metadata.length).toBe(3)
+  const tensors = []
+  for (const { name, type, shape } of file.tensors.values()) {
+    const bytes = await file.readTensorBytes(name)
+    tensors.push({ name, type, shape, data: () => [bytes] })
+  }
+  await file.close()
+  await writeGguf(copy, new Map(metadata.map(([key, { value }]) => [key, value])), tensors)
+}
+
 describe('verifying a GGUF file', () => {
   test('agrees with the plan it was made of, and names every consumer', async () => {
     const path = join(folder, 'model.gguf')
@@ -46,19 +76,87 @@ describe('verifying a GGUF file', () => {
     expect(describeResult(results[0]!)).toMatch(/agrees, top-1 100.0 %, mean KL .* nats over 32 positions/)
   })
 
-  test('disagrees with another plan', async () => {
+  test('is refused with another plan, by what it says of itself or by its blocks', async () => {
     const path = join(folder, 'model.gguf')
-    const [result] = await verifyExport(path, brown, emptyPlan, rows, { engine })
-    expect(result!.status).toBe('disagrees')
-    expect(describeResult(result!)).toMatch(/expected at least 99 % and at most 0.0001/)
+    const verified = (asked: PruningPlan, of = brown) => verifyExport(path, of, asked, rows, { engine })
+    await expect(verified(emptyPlan)).rejects.toThrow(OtherPlanError)
+    await unrecorded(path, path)
+    await expect(verified(emptyPlan)).rejects.toThrow(
+      /has 22 blocks \(11 decoder attention, 11 decoder mlp\), the plan leaves 24/,
+    )
+    // of the same structure: layer 4 is gone instead of layer 5
+    await expect(verified({ blocks: ['decoder.4.attention', 'decoder.4.mlp'], units: {} })).rejects.toThrow(
+      /model\.layers\.4\.input_layernorm\.weight" \(F32\): \d+ of 128 weights are not those of the plan/,
+    )
+    const narrow = { ...plan, units: { 'decoder.2.mlp': [7] } }
+    await expect(verified(narrow)).rejects.toThrow(/decoder\.2\.mlp has 352 channels, the plan leaves 351/)
+    const [own] = await verified(plan)
+    expect(own!.status).toBe('agrees')
   })
 
-  test('allows what rounding to eight bits does, and no more', async () => {
-    const path = join(folder, 'eight.gguf')
-    await exportGguf(brown, plan, path, { type: 'Q8_0' })
-    const [right] = await verifyExport(path, brown, plan, rows, { engine })
-    const [wrong] = await verifyExport(path, brown, emptyPlan, rows, { engine })
-    expect([right!.precision, right!.status, wrong!.status]).toEqual(['Q8_0', 'agrees', 'disagrees'])
+  test('is refused for another model, unless that is said to be the same in another format', async () => {
+    const path = join(folder, 'model.gguf')
+    await exportGguf(brown, plan, path, { type: 'F32' })
+    const other = { ...brown, config: { ...brown.config, note: 1 } }
+    await expect(verifyExport(path, other, plan, rows, { engine })).rejects.toThrow(
+      /says that it was made of another model \(sha256 .*--allow-other-model/,
+    )
+    const [own] = await verifyExport(path, other, plan, rows, { engine, allowOtherModel: true })
+    expect(own!.status).toBe('agrees')
+  })
+
+  test('agrees with the weights as they were rounded, and says how far those are from the plan', async () => {
+    for (const [type, bits] of [
+      ['Q8_0', 8],
+      ['Q4_0', 4],
+    ] as const) {
+      const path = join(folder, `${type}.gguf`)
+      await exportGguf(brown, plan, path, { type })
+      const lines: string[] = []
+      const [own] = await verifyExport(path, brown, plan, rows, { engine, onContents: (line) => lines.push(line) })
+      expect(own).toMatchObject({ precision: type, status: 'agrees', agreement: { topOne: 1 } })
+      expect(own!.agreement!.meanKl).toBeLessThan(own!.rounding!.meanKl / 1000)
+      expect(describeResult(own!)).toMatch(
+        `; the weights as stored are within ${bits}-bit rounding of the plan, not equal to it: top-1`,
+      )
+      expect(lines).toEqual([
+        expect.stringMatching(/its plan and model are those given; of \d+ tensors .* \d+ rounded/),
+      ])
+    }
+  })
+
+  test('is refused with a few damaged weights, whatever the type', async () => {
+    for (const type of ['F32', 'BF16', 'Q8_0', 'Q4_0'] as const) {
+      const path = join(folder, 'damaged.gguf')
+      await exportGguf(brown, plan, path, { type })
+      const file = await openGgufFile(path)
+      await file.close()
+      const { position, byteLength } = file.tensors.get('blk.3.ffn_up.weight')!
+      await damage(path, position + Math.floor(byteLength / 2), 2)
+      await expect(verifyExport(path, brown, plan, rows, { engine })).rejects.toThrow(
+        /"model\.layers\.3\.mlp\.up_proj\.weight" \(\w+\): \d+ of 45056 weights are not those of the plan/,
+      )
+    }
+  })
+
+  test('is refused with a damaged weight of a block that only stands for a removed one', async () => {
+    const path = join(folder, 'stub.gguf')
+    const stubbed: PruningPlan = { blocks: ['decoder.3.mlp'], units: {} }
+    await exportGguf(brown, stubbed, path)
+    const file = await openGgufFile(path)
+    await file.close()
+    await damage(path, file.tensors.get('blk.3.ffn_gate.weight')!.position + 64, 1)
+    await expect(verifyExport(path, brown, stubbed, rows, { engine })).rejects.toThrow(
+      /gate_proj\.weight" is no weight of the plan, expected 0 in every place, found \S+ at 32/,
+    )
+  })
+
+  test('disagrees where its metadata make other mathematics of the same weights', async () => {
+    const path = join(folder, 'turned.gguf')
+    await exportGguf({ ...brown, config: { ...brown.config, rms_norm_eps: 0.5 } }, plan, path, { type: 'F32' })
+    const [own] = await verifyExport(path, brown, plan, rows, { engine, allowOtherModel: true })
+    expect(own!.status).toBe('disagrees')
+    expect(describeResult(own!)).toMatch(/disagrees, top-1 .*, expected at least/)
   })
 
   test('is refused for rows longer than the file was made for, and for a folder without an export', async () => {
@@ -70,6 +168,69 @@ describe('verifying a GGUF file', () => {
   })
 })
 
+describe('verifying folders for other software', () => {
+  const branch: PruningPlan = { blocks: ['decoder.5.attention', 'decoder.2.mlp'], units: {} }
+  const swapped: PruningPlan = { blocks: ['decoder.6.attention', 'decoder.2.mlp'], units: {} }
+  const verified = (path: string, asked: PruningPlan) => verifyExport(path, brown, asked, rows, { engine })
+
+  async function withoutRecord(path: string): Promise<void> {
+    const file = join(path, 'config.json')
+    const { blockpruner: record, ...config } = JSON.parse(await readFile(file, 'utf8'))
+    expect(record).toMatchObject({ plan_sha256: expect.any(String), source_sha256: expect.any(String) })
+    await writeFile(file, JSON.stringify(config))
+  }
+
+  test('refuses an ONNX folder of another plan, and one with damaged weights', async () => {
+    const path = join(folder, 'onnx')
+    await exportOnnx(brown, branch, path, { dtypes: ['fp32', 'q8', 'q4'] })
+    const files = ['model.onnx', 'model_quantized.onnx', 'model_q4.onnx']
+    for (const name of files) {
+      const bytes = await readFile(join(path, 'onnx', name))
+      const recorded = decodeOnnx(bytes, name).metadata.get('blockpruner.plan_sha256')
+      expect(recorded).toBe(planHash(branch))
+    }
+    const lines: string[] = []
+    const results = await verifyExport(path, brown, branch, rows, { engine, onContents: (line) => lines.push(line) })
+    expect(results.map(({ precision }) => precision)).toEqual(['fp32', 'q8', 'q4'])
+    expect(lines).toEqual([expect.stringMatching(/given; \d{3,} tensors are the plan's, byte for byte/)])
+    await expect(verified(path, swapped)).rejects.toThrow(OtherPlanError)
+    await damage(join(path, 'onnx', 'model_q4.onnx_data'), 100_000, 1)
+    await expect(verified(path, branch)).rejects.toThrow(/model_q4\.onnx_data: the bytes of "\S+" are not those/)
+    await withoutRecord(path)
+    await expect(verified(path, emptyPlan)).rejects.toThrow(/has 22 caches, 24 expected/)
+    await expect(verified(path, swapped)).rejects.toThrow(/model\.onnx: "\S+" is not (there|among)/)
+  })
+
+  test('refuses an ONNX graph of another plan beside the right record', async () => {
+    const [path, other] = [join(folder, 'graph'), join(folder, 'other-graph')]
+    const windows = { ...brown, config: { ...brown.config, rms_norm_eps: 1e-3 } }
+    await exportOnnx(brown, branch, path)
+    await exportOnnx(windows, branch, other)
+    await writeFile(join(path, 'onnx/model.onnx'), await readFile(join(other, 'onnx/model.onnx')))
+    await expect(verified(path, branch)).rejects.toThrow(/model\.onnx: (its graph|"\S+") is not/)
+  })
+
+  test('refuses a Nemotron folder of another plan, and one with damaged weights', async () => {
+    const path = join(folder, 'nemotron')
+    await exportNemotron(brown, branch, path)
+    expect((await verified(path, branch)).map(({ status }) => status)).not.toContain('failed')
+    await expect(verified(path, swapped)).rejects.toThrow(OtherPlanError)
+    await damage(join(path, 'model.safetensors'), -1000, 1)
+    await expect(verified(path, branch)).rejects.toThrow(/the bytes of "\S+" are not those of the plan/)
+    await withoutRecord(path)
+    await expect(verified(path, swapped)).rejects.toThrow(/"block_configs" is not what the plan leaves/)
+  })
+
+  test('refuses a recipe of other layers', async () => {
+    const path = join(folder, 'mergekit.yaml')
+    await exportMergekit(brown, plan, path)
+    expect(await verified(path, plan)).toEqual([])
+    await expect(verified(path, emptyPlan)).rejects.toThrow(OtherPlanError)
+    await writeFile(path, (await readFile(path, 'utf8')).replace('[0, 5]', '[0, 4]'))
+    await expect(verified(path, plan)).rejects.toThrow(/its slices are not what the plan leaves/)
+  })
+})
+
 describe('verifying a folder', () => {
   const branch: PruningPlan = { blocks: ['decoder.5.attention'], units: {} }
   const exported = async (name: string): Promise<string> => {
@@ -77,11 +238,25 @@ describe('verifying a folder', () => {
     await exportHuggingFace(brown, branch, path)
     return path
   }
+  const refusedFor = (path: string, asked: PruningPlan) =>
+    expect(verifyExport(path, brown, asked, rows, { engine })).rejects
   const refused = (path: string) => expect(verifyExport(path, brown, branch, rows, { engine })).rejects
 
   test('agrees with the plan it was made of', async () => {
     const [own] = await verifyExport(await exported('own'), brown, branch, rows, { engine })
     expect(own).toMatchObject({ consumer: 'blockpruner', status: 'agrees' })
+  })
+
+  test('of several shards with a few damaged weights, or of another plan, is refused', async () => {
+    const path = join(folder, 'shards')
+    await exportHuggingFace(brown, branch, path, { maxShardBytes: 1e6 })
+    const [own] = await verifyExport(path, brown, branch, rows, { engine })
+    expect(own!.status).toBe('agrees')
+    await refusedFor(path, { blocks: ['decoder.6.attention'], units: {} }).toThrow(OtherPlanError)
+    const shards = (await readdir(path)).filter((name) => name.startsWith('model-')).toSorted()
+    expect(shards.length).toBeGreaterThan(2)
+    await damage(join(path, shards[1]!), -1000, 1)
+    await refused(path).toThrow(/weights are not those of the plan; the file is damaged/)
   })
 
   test('is refused where opening it would run code of another origin', async () => {

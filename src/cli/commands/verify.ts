@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { OutputError } from '../../errors.ts'
 import { verifyModel } from '../../run/verifyModel.ts'
+import { isWrong } from '../../verify/verifyExport.ts'
 import type { Interruption } from '../interruption.ts'
 import {
   rowsRequest,
@@ -25,15 +26,15 @@ export function verifyCommand(_: Interruption): Command {
     .argument('<export>', 'folder or .gguf file')
   withModelOptions(command)
     .option('--plan <plan.json>', 'what the export leaves out (default: nothing)')
-    .option('--steps <k>', 'the first k steps of the plan only', wholeNumber)
-    .option('--allow-other-model', 'accept a plan made for other weights')
+    .option('--steps <k>', 'the first k steps of the plan only; 0: the whole model', wholeNumber)
+    .option('--allow-other-model', 'accept a plan or an export made of other files: the same model in another format')
   withTextOptions(command, { dataset: 'embedded:test', nsamples: 2 })
   return withOutputOptions(command).action(async (path: string, options: VerifyOptions) => {
     const onConsumer = options.json ? undefined : (line: string) => process.stdout.write(`${line}\n`)
     const rows = { ...rowsRequest(options, 2), seqlen: Math.min(options.seqlen, 64) }
     const results = await verifyModel({ ...options, path, rows, onConsumer })
     if (options.json) process.stdout.write(`${JSON.stringify(results)}\n`)
-    const wrong = results.filter(({ status }) => status === 'disagrees' || status === 'failed')
+    const wrong = results.filter(isWrong)
     if (wrong.length > 0) {
       throw new OutputError(
         `${path}: ${wrong.length} of ${results.length} consumers do not agree with the plan; do not use this export`,

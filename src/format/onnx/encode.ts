@@ -53,6 +53,8 @@ export interface OnnxModel {
   readonly outputs: readonly OnnxValue[]
   /** Domain → version; the standard operators are the empty domain. */
   readonly opsets: Readonly<Record<string, number>>
+  /** Names and texts about the model. */
+  readonly metadata?: readonly (readonly [key: string, value: string])[]
 }
 
 /** The bytes of an .onnx file. */
@@ -70,6 +72,7 @@ export function encodeOnnx(model: OnnxModel): Uint8Array {
         input: model.inputs.map(valueInfoOf),
         output: model.outputs.map(valueInfoOf),
       },
+      metadataProps: (model.metadata ?? []).map(([key, value]) => ({ key, value })),
     })
     .finish()
 }
