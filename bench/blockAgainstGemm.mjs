@@ -1,17 +1,19 @@
 // One block's forward against nothing but its matrix products, interleaved.
 import * as ort from 'onnxruntime-node'
+import { cpuDevice, sessionOptions } from '../dist/device/cpu.js'
+import { untouched } from '../dist/engine/edit.js'
 import { environmentCache } from '../dist/engine/environment.js'
-import { sessionOptions } from '../dist/engine/sessions.js'
 import { weightsOf } from '../dist/engine/weights.js'
 import { encodeOnnx } from '../dist/format/onnx/encode.js'
 import { programOf } from '../dist/graph/program.js'
 import { graphToOnnx } from '../dist/graph/toOnnx.js'
-import { unitOf } from '../dist/model/plan.js'
 
 /** Prints, for the first attention and the first mlp, the share of a block's time that its bare products take. */
 export async function blockAgainstGemm(model, { rows, rowLength, threads }) {
   const options = sessionOptions(threads)
-  const [weights, environment] = [weightsOf(model), environmentCache()]
+  // its handles are the runtime's tensors
+  const device = cpuDevice(threads)
+  const [weights, environment] = [weightsOf(model, device), environmentCache(device)]
   const width = model.sizes.D
   const hidden = new ort.Tensor(
     'float32',
@@ -21,10 +23,10 @@ export async function blockAgainstGemm(model, { rows, rowLength, threads }) {
   for (const kind of ['attention', 'mlp']) {
     const stage = programOf(model).stages.find(({ block }) => block?.kind === kind)
     const graph = stage.graph(stage.block.units)
-    const cut = { block: stage.block, unit: unitOf(model, stage.block), removed: [] }
     const feeds = {}
     for (const { value, source } of graph.inputs) {
-      if (source.from === 'weight') feeds[value.name] = await weights.get(stage.weights, source.role, cut)
+      if (source.from === 'weight')
+        feeds[value.name] = await weights.get(stage.weights, source.role, { block: stage.block, edit: untouched })
       else if (source.from === 'environment') feeds[value.name] = environment(source.of, rows, rowLength)
       else feeds[value.name] = hidden
     }

@@ -9,7 +9,10 @@ import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
+import { setV8Flags } from '../dist/cli/v8Flags.js'
 import { families } from './familyRows.mjs'
+
+setV8Flags()
 
 const { values } = parseArgs({
   options: {

@@ -12,8 +12,11 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { loadModel, openEngine } from 'blockpruner'
+import { loadModel, measureOn, openEngine } from 'blockpruner'
+import { setV8Flags } from '../dist/cli/v8Flags.js'
 import { families, rowsOf } from './familyRows.mjs'
+
+setV8Flags()
 
 const { values } = parseArgs({
   options: {
@@ -88,8 +91,8 @@ async function measure(family, model, engine, peer, [count, length]) {
   const predictions = (rows.decoder ?? rows).targets?.length ?? count * (length - 1)
   const ours = async () => {
     const begin = now()
-    // new rows each time: nothing remembered from the round before
-    const [sums] = await engine.tokenLosses({ ...rows }, [emptyPlan])
+    // of one plan nothing is remembered for the next round
+    const [sums] = await measureOn(engine, rows, { plans: [emptyPlan], measure: { name: 'tokenLoss' } })
     return { seconds: now() - begin, loss: sums.reduce((a, b) => a + b, 0) / predictions }
   }
   const { loss } = await ours() // both once untimed: sessions are made, weights read

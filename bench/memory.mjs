@@ -4,7 +4,10 @@ import { cpus } from 'node:os'
 import { resourceUsage } from 'node:process'
 import { parseArgs } from 'node:util'
 import { loadModel, openEngine, perplexityObjective, withoutBlock } from 'blockpruner'
+import { setV8Flags } from '../dist/cli/v8Flags.js'
 import { rowsOf } from './familyRows.mjs'
+
+setV8Flags()
 
 const { values } = parseArgs({
   options: {

@@ -6,7 +6,10 @@ import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { blockPruner, loadModel, openEngine, perplexityObjective } from 'blockpruner'
+import { setV8Flags } from '../dist/cli/v8Flags.js'
 import { blockAgainstGemm } from './blockAgainstGemm.mjs'
+
+setV8Flags()
 
 const { values } = parseArgs({
   options: {

@@ -11,7 +11,8 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { openEngine } from '../dist/engine/engine.js'
+import { setV8Flags } from '../dist/cli/v8Flags.js'
+import { openEngine } from '../dist/engine/threadEngine.js'
 import { shortenedLlama } from '../dist/methods/shortenedLlama.js'
 import { sleb } from '../dist/methods/sleb.js'
 import { loadModel } from '../dist/model/load.js'
@@ -25,6 +26,8 @@ import { openJournal } from '../dist/run/journal.js'
 import { journaledObjective } from '../dist/run/journaledObjective.js'
 import { versions } from '../dist/run/versions.js'
 import { endsItself, searchPlans } from '../dist/search/searchPlans.js'
+
+setV8Flags()
 
 const { values: options } = parseArgs({
   options: {

@@ -1,5 +1,5 @@
 /** The public names of the package. */
-export { type EngineOptions, openEngine } from './engine/engine.ts'
+export { type EngineOptions, openEngine } from './engine/threadEngine.ts'
 export {
   CalibrationError,
   CheckpointError,
@@ -18,6 +18,15 @@ export { mergekitYaml } from './export/mergekit.ts'
 export { exportNemotron, type NemotronExportOptions } from './export/nemotron.ts'
 export { exportOnnx, type OnnxExport, type OnnxExportOptions } from './export/onnx.ts'
 export { type Pushed, type PushOptions, type PushProgress, pushExport } from './export/push.ts'
+export type { ChannelStatistics, ChannelStatisticsOptions } from './measures/channelStatistics.ts'
+export type { OutputDistance } from './measures/distanceRecipes.ts'
+export type { HiddenDistanceOptions } from './measures/hiddenDistance.ts'
+export { type Engine, type Following, type Measurement, measureOn, type RowsId } from './measures/measurement.ts'
+export type { OutputDistanceOptions } from './measures/outputDistance.ts'
+export type { PassSecondsOptions } from './measures/passSeconds.ts'
+export type { MeasureName, Measures } from './measures/registry.ts'
+export type { SimilarityOptions, Span, SpanMeasure } from './measures/similarity.ts'
+export type { TokenLossOptions } from './measures/tokenLoss.ts'
 export { type AngularOptions, angular } from './methods/angular.ts'
 export { type BlockPrunerOptions, blockPruner } from './methods/blockPruner.ts'
 export { type DropTailOptions, dropTail } from './methods/dropTail.ts'
@@ -68,26 +77,17 @@ export type {
   Block,
   BlockId,
   BlockKind,
-  ChannelStatistics,
-  Engine,
-  HiddenDistanceOptions,
   ModelConfig,
   Objective,
-  OutputDistance,
-  OutputDistanceOptions,
   PruningPlan,
   PruningStep,
   RowObjective,
   RowOptions,
   Score,
-  Span,
-  SpanMeasure,
-  SpanOptions,
   StackName,
   StopSignal,
   StoredType,
   TensorInfo,
-  TokenLossOptions,
   TokenRows,
   WeightStore,
   WeightTable,

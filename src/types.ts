@@ -97,7 +97,7 @@ export interface RowOptions {
   /** First row and the row after the last; default all. */
   readonly range?: readonly [start: number, end: number] | undefined
   /** A plan that these and the plans of later calls differ little from: its states are worth remembering. Changes no value. */
-  readonly trunk?: PruningPlan | undefined
+  readonly prefix?: PruningPlan | undefined
   readonly signal?: StopSignal | undefined
   /** Called for each plan as soon as its values are complete, before the promise resolves. */
   readonly onRows?: ((plan: number, values: Float64Array) => void) | undefined
@@ -140,127 +140,6 @@ export interface TokenRows {
 }
 
 export type LossArithmetic = 'precise' | 'released'
-
-export interface TokenLossOptions {
-  /** A target id that is not counted, as the padding id in BlockPruner's code. */
-  readonly ignored?: number | undefined
-  /**
-   * How log Σ exp is summed over the vocabulary. `precise` (default): agrees with float64 to 1e-5 nats. `released`: in plain float32,
-   * as PyTorch does for the authors' permuted logits; 1e-4 nats too low for 49,152 tokens, and what their published numbers have.
-   */
-  readonly arithmetic?: LossArithmetic | undefined
-  /** Remember the states along this plan; absent: along what all plans have in common. */
-  readonly trunk?: PruningPlan | undefined
-  readonly signal?: StopSignal | undefined
-  /** Called for each plan as soon as its losses are complete, before the promise resolves. */
-  readonly onLosses?: ((plan: number, losses: Float64Array) => void) | undefined
-}
-
-export interface HiddenDistanceOptions {
-  /** 1 - cos(h, h'), or the mean over the width of (h - h')². */
-  readonly measure: 'cosine' | 'meanSquared'
-  readonly signal?: StopSignal | undefined
-  /** Called for each plan as soon as its distances are complete, before the promise resolves. */
-  readonly onLosses?: ((plan: number, distances: Float64Array) => void) | undefined
-}
-
-/** How far predictions are from the dense model's; `js_reversed` and `official_*` as FinerCut's released code has them. */
-export type OutputDistance =
-  | ('js' | 'kl' | 'angular' | 'euclidean')
-  | ('js_reversed' | 'official_kl' | 'official_angular' | 'official_norm')
-
-export interface OutputDistanceOptions {
-  readonly measure: OutputDistance
-  /**
-   * Tell only so many words apart at each token, those that the dense model finds most likely, and count the others as one. For
-   * js, kl, js_reversed and official_kl, which get no larger by it; one head for a plan instead of two. Absent: all words.
-   */
-  readonly topK?: number | undefined
-  /** As for `tokenLosses`. */
-  readonly trunk?: PruningPlan | undefined
-  readonly signal?: StopSignal | undefined
-  /** Called for each plan as soon as its distances are complete, before the promise resolves. */
-  readonly onLosses?: ((plan: number, distances: Float64Array) => void) | undefined
-}
-
-/** From the input of the first block to the output of the last, blocks of one stack. */
-export type Span = readonly [first: BlockId, last: BlockId]
-
-/** cos(x, y), mean over tokens; or arccos(cos(x, y)) / π at the last token of a row. */
-export type SpanMeasure = 'cosine' | 'lastAngle'
-
-export interface SpanOptions {
-  readonly measure: SpanMeasure
-  readonly signal?: StopSignal | undefined
-}
-
-/** Of each channel that enters the output matrix W of a branch (`oProj`, `downProj`), in float64. */
-export interface ChannelStatistics {
-  /** Mean of the activation over tokens. */
-  readonly mean: Float64Array
-  /** Mean of its square over tokens. */
-  readonly meanSquare: Float64Array
-  /** Mean over outputs of |W|. */
-  readonly absoluteWeight: Float64Array
-  /** Σ over outputs of W². */
-  readonly squaredWeight: Float64Array
-}
-
-export interface PassSecondsOptions {
-  /** From 1. */
-  readonly repeats: number
-  readonly signal?: StopSignal | undefined
-}
-
-/** Runs plans of one model. Methods and objectives get one handed in. */
-export interface Engine {
-  /**
-   * For each plan the loss of each row: nats summed over what it predicts (T-1 tokens where the rows have no `targets`). Sums
-   * are float64, each token's loss is float32. Rejects with an `AbortError` when the signal fires, with `UnsupportedModelError`
-   * for a model without a head.
-   */
-  tokenLosses(rows: TokenRows, plans: readonly PruningPlan[], options?: TokenLossOptions): Promise<Float64Array[]>
-  /**
-   * For each plan the distance of each row's final hidden states (the decoder's, where there is one) from the dense model's:
-   * the mean over the tokens that are not padding, in float64. Abortable as `tokenLosses`.
-   */
-  hiddenDistances(
-    rows: TokenRows,
-    plans: readonly PruningPlan[],
-    options: HiddenDistanceOptions,
-  ): Promise<Float64Array[]>
-  /**
-   * For each plan the distance of each row's predictions from the dense model's, at every token that is not padding. Kept of the
-   * dense model are its final hidden states (B·T,D), never its logits: both heads run for a few tokens at a time. In float64 from
-   * the logits on. Abortable as `tokenLosses`.
-   */
-  outputDistances(
-    rows: TokenRows,
-    plans: readonly PruningPlan[],
-    options: OutputDistanceOptions,
-  ): Promise<Float64Array[]>
-  /** For each span of the dense model, how alike the hidden states before and after it are in each row: one forward pass. */
-  similarities(rows: TokenRows, spans: readonly Span[], options: SpanOptions): Promise<Float64Array[]>
-  /** For each of `blocks` of the dense model what its channels do on `rows`: one forward pass. */
-  channelStatistics(
-    rows: TokenRows,
-    blocks: readonly BlockId[],
-    options?: { readonly signal?: StopSignal | undefined },
-  ): Promise<ChannelStatistics[]>
-  /**
-   * For each plan where the time of one forward pass of `rows` goes, in seconds: first what every plan keeps (embedding, norms,
-   * the head at one position a row, as when a prompt is read), then each block in forward order, 0 for one that does not run. Each
-   * is the median of `repeats` passes, the plans taken in turn; a pass before those warms up. Nothing is shared between plans.
-   */
-  passSeconds(rows: TokenRows, plans: readonly PruningPlan[], options: PassSecondsOptions): Promise<Float64Array[]>
-  /** Final hidden states before the head, (B·T,D) row-major, padding included; for embeddings and checks on small inputs. */
-  hiddenStates(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
-  /** Logits of every position, or one row of classes for each row, row-major: (B·T,V) or (B,C); for checks on small inputs. */
-  logits(rows: TokenRows, plan: PruningPlan): Promise<Float32Array>
-  /** The first part of the dense model with a non-finite output: a block id or `embedding`; undefined when all are finite. */
-  firstNonFinite(rows: TokenRows): Promise<string | undefined>
-  close(): Promise<void>
-}
 
 /** How a caller stops what runs: any `AbortSignal` is one. Spelled out, so that the types need neither Node's nor a browser's. */
 export interface StopSignal {

@@ -8,12 +8,14 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   format: ['tensor'],
   model: ['tensor', 'format'],
   graph: ['model', 'format'],
-  engine: ['tensor', 'model', 'graph'],
+  device: ['graph'],
+  measures: ['device', 'graph', 'model'],
+  engine: ['device', 'measures', 'tensor', 'model', 'graph'],
   data: ['tensor', 'model'],
-  objectives: ['tensor', 'model'],
-  methods: ['tensor', 'model'],
+  objectives: ['measures', 'tensor', 'model'],
+  methods: ['measures', 'tensor', 'model'],
   search: ['tensor', 'model'],
-  evaluate: ['tensor', 'model', 'objectives'],
+  evaluate: ['measures', 'tensor', 'model', 'objectives'],
   export: ['tensor', 'format', 'model', 'graph'],
   run: [
     'tensor',
@@ -23,18 +25,19 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'engine',
     'evaluate',
     'export',
+    'measures',
     'methods',
     'objectives',
     'search',
     'verify',
   ],
-  verify: ['tensor', 'format', 'model', 'data', 'engine', 'export'],
+  verify: ['tensor', 'format', 'model', 'data', 'engine', 'export', 'measures'],
   cli: ['model', 'data', 'evaluate', 'export', 'methods', 'objectives', 'run', 'search', 'verify'],
 }
 
 /** Packages that one folder alone may import. */
 const onlyIn: Readonly<Record<string, string>> = {
-  'onnxruntime-node': 'engine',
+  'onnxruntime-node': 'device',
   commander: 'cli',
   'log-update': 'cli',
 }

@@ -10,6 +10,9 @@ import { pruneCommand } from './commands/prune.ts'
 import { pushCommand } from './commands/push.ts'
 import { verifyCommand } from './commands/verify.ts'
 import { interruption } from './interruption.ts'
+import { setV8Flags } from './v8Flags.ts'
+
+setV8Flags()
 
 const program = new Command('blockpruner')
   .description('Make transformer language models smaller by leaving out structure they do not need.')

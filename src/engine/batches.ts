@@ -1,62 +1,61 @@
-import * as ort from 'onnxruntime-node'
+import type { Device, Handle } from '../device/device.ts'
 import type { Program } from '../graph/program.ts'
+import type { Batch, Chunk, Tensors } from '../measures/machine.ts'
 import type { TokenRows } from '../types.ts'
-
-/** Named tensors of one micro-batch: its data, and the states that the stages so far wrote. */
-export type Tensors = Readonly<Record<string, ort.Tensor>>
-
-/** Rows that go through an operation together. */
-export interface Batch {
-  readonly first: number
-  readonly rows: number
-  /** `ids` (B,T) int64, and what an encoder or a decoder behind one reads besides. */
-  readonly data: Tensors
-}
-
-/** Rows whose states are remembered together. */
-export interface Chunk {
-  readonly start: number
-  readonly batches: readonly Batch[]
-  /** Of the states after all stages together. */
-  readonly stateBytes: number
-}
 
 /** Tokens that go through an operation together. Bounds the activations, not the result. */
 const microBatchTokens = 1024
 
-/** Bytes of hidden states remembered between plans; calibration beyond that goes through in several chunks of rows. */
-export const trunkBytes = 4 * 2 ** 30
+export interface ChunkOptions {
+  /** Hidden width D. */
+  readonly width: number
+  /** Bytes that the states of a chunk after all stages may take. */
+  readonly stateBytes: number
+  /** A chunk for each micro-batch. */
+  readonly oneBatch?: boolean | undefined
+}
 
-/** Cuts rows into chunks whose states of width `width` fit the memory budget, and each chunk into micro-batches. */
-export function chunksOf(rows: TokenRows, program: Program, width: number): Chunk[] {
+/** A chunk, and the bytes of its states after all stages together. */
+export interface SizedChunk extends Chunk {
+  readonly stateBytes: number
+}
+
+/** Cuts rows into chunks whose states fit the memory given, and each chunk into micro-batches. */
+export function chunksOf(
+  rows: TokenRows,
+  program: Program,
+  { width, stateBytes, oneBatch = false }: ChunkOptions,
+): SizedChunk[] {
   const { rowLength, decoder } = rows
   const tokens = { ids: rowLength, decoderIds: decoder?.rowLength ?? 0 }
   const statesPerRow = program.stages.reduce((total, { ids }) => total + tokens[ids], rowLength)
-  const chunkRows = Math.max(1, Math.floor(trunkBytes / (statesPerRow * width * 4)))
   const batchRows = Math.max(1, Math.floor(microBatchTokens / Math.max(tokens.ids, tokens.decoderIds)))
-  const chunks: Chunk[] = []
+  const batchBytes = batchRows * statesPerRow * width * 4
+  // whole micro-batches: how rows are batched must not depend on memory, or losses would in their last digits
+  const chunkRows = oneBatch ? batchRows : Math.max(1, Math.floor(stateBytes / batchBytes)) * batchRows
+  const chunks: SizedChunk[] = []
   for (let start = 0; start < rows.rows; start += chunkRows) {
     const end = Math.min(start + chunkRows, rows.rows)
     const batches: Batch[] = []
     for (let first = start; first < end; first += batchRows) {
-      const count = Math.min(batchRows, end - first)
-      batches.push({ first, rows: count, data: dataOf(rows, first, count, program.readsPadding) })
+      batches.push({ first, rows: Math.min(batchRows, end - first) })
     }
     chunks.push({ start, batches, stateBytes: (end - start) * statesPerRow * width * 4 })
   }
   return chunks
 }
 
-function dataOf(rows: TokenRows, first: number, count: number, readsPadding: boolean): Tensors {
+/** What the graphs read of a micro-batch: `ids` (B,T) int64, and what an encoder or a decoder behind one reads besides. */
+export function dataOf(device: Device, rows: TokenRows, batch: Batch, readsPadding: boolean): Tensors {
   return {
-    ids: idsOf(rows, first, count),
-    ...(rows.decoder && { decoderIds: idsOf(rows.decoder, first, count) }),
-    ...(readsPadding && paddingOf(rows, first, count)),
+    ids: idsOf(device, rows, batch),
+    ...(rows.decoder && { decoderIds: idsOf(device, rows.decoder, batch) }),
+    ...(readsPadding && paddingOf(device, rows, batch)),
   }
 }
 
 /** Which tokens are padding, as the fused kernel reads it, (B,T) int32, and as a bias of scores, (B,1,1,T). */
-function paddingOf({ lengths, rowLength }: TokenRows, first: number, count: number): Tensors {
+function paddingOf(device: Device, { lengths, rowLength }: TokenRows, { first, rows: count }: Batch): Tensors {
   const tokens = new Int32Array(count * rowLength)
   const bias = new Float32Array(count * rowLength)
   for (let row = 0; row < count; row++) {
@@ -65,12 +64,12 @@ function paddingOf({ lengths, rowLength }: TokenRows, first: number, count: numb
     bias.fill(-1e30, row * rowLength + length, (row + 1) * rowLength)
   }
   return {
-    padding: new ort.Tensor('int32', tokens, [count, rowLength]),
-    paddingBias: new ort.Tensor('float32', bias, [count, 1, 1, rowLength]),
+    padding: device.upload('int32', tokens, [count, rowLength]),
+    paddingBias: device.upload('float32', bias, [count, 1, 1, rowLength]),
   }
 }
 
-function idsOf({ ids, rowLength }: TokenRows, first: number, count: number): ort.Tensor {
+function idsOf(device: Device, { ids, rowLength }: TokenRows, { first, rows: count }: Batch): Handle {
   const values = BigInt64Array.from(ids.subarray(first * rowLength, (first + count) * rowLength), BigInt)
-  return new ort.Tensor('int64', values, [count, rowLength])
+  return device.upload('int64', values, [count, rowLength])
 }

@@ -1,95 +1,124 @@
-import * as ort from 'onnxruntime-node'
+import type { Device, Handle } from '../device/device.ts'
 import type { ElementType } from '../graph/operations.ts'
 import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, keptUnits, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'
-import { blockSizes, stackSizes } from '../model/plan.ts'
+import { outputRoles } from '../model/outputBias.ts'
+import { blockSizes, stackSizes, unitOf } from '../model/plan.ts'
 import type { Block, WeightTable } from '../types.ts'
+import { type Edit, untouched } from './edit.ts'
 
-/** Weights as tensors to feed, read once and kept in float32. */
+/** The weights of a model on a device: what is resident, and what is let go. The only place that knows a stored type. */
 export interface Weights {
-  /** The weight called `role` in `table`; of a block, only the units in `kept` when given. */
-  get(table: WeightTable, role: string, cut?: Cut): Promise<ort.Tensor>
-  /** Numbers with `axes` that the family fixes for the whole model, those of the units that `cut` leaves. */
-  constant(axes: string, values: readonly number[], type: ElementType, cut?: Cut): ort.Tensor
+  /** The weight called `role` in `table`; of a block, what `edit` leaves of it, with what it adds. */
+  get(table: WeightTable, role: string, of?: Edited): Promise<Handle>
+  /** Numbers with `axes` that the family fixes for the whole model, those of the units that are left. */
+  constant(axes: string, values: readonly number[], type: ElementType, of?: Edited): Handle
+  /** The numbers of a weight as they are stored, float32. */
+  values(table: WeightTable, role: string): Promise<Float32Array>
 }
 
-/** The units of a block that go, counted by the shape letter `unit`. */
-export interface Cut {
+/** A block and what is done to it. */
+export interface Edited {
   readonly block: Block
-  readonly unit: string
-  readonly removed: readonly number[]
+  readonly edit: Edit
 }
 
-/** Cut copies kept at most: those of the plans in flight, not of every plan there ever was. */
-const maxCutTensors = 512
+/** Copies of blocks with units less kept at most: those of the plans in flight, not of every plan there ever was. */
+const maxEditedTensors = 512
 
-/** The weights of `model`, read on first use. */
-export function weightsOf(model: Model): Weights {
-  const whole = new Map<string, Promise<ort.Tensor>>()
-  const cuts = new Map<string, Promise<ort.Tensor>>()
+/** The weights of `model`, read on first use and kept in float32. */
+export function weightsOf(model: Model, device: Device): Weights {
+  const whole = new Map<string, Promise<Loaded>>()
+  const edited = new Map<Edit, Map<string, Promise<Handle>>>()
+  let editedTensors = 0
 
-  async function readRole(table: WeightTable, role: string, sizes: Model['sizes']): Promise<[ort.Tensor, string]> {
+  function load(table: WeightTable, role: string, sizes: Model['sizes']): Promise<Loaded> {
     const place = findRole(table, role)
     if (place === undefined) throw new RangeError(`weight table has no role "${role}"`)
-    const axes = place.piece === undefined ? place.axes : pieceAxes(place.axes, place.piece)
     const key = `${place.name}#${place.piece ?? ''}`
-    let tensor = whole.get(key)
-    if (tensor === undefined) {
-      tensor = (async () => {
-        const values = await model.weights.read(place.name)
-        const piece =
+    let loaded = whole.get(key)
+    if (loaded === undefined) {
+      loaded = (async () => {
+        const axes = place.piece === undefined ? place.axes : pieceAxes(place.axes, place.piece)
+        const stored = await model.weights.read(place.name)
+        const values =
           place.piece === undefined
-            ? values
-            : sliceTensor(values, 1, shapeOf(place.axes, sizes), pieceRuns(place.axes, sizes, place.piece))
-        return new ort.Tensor('float32', piece, shapeOf(axes, sizes))
+            ? stored
+            : sliceTensor(stored, 1, shapeOf(place.axes, sizes), pieceRuns(place.axes, sizes, place.piece))
+        const dims = shapeOf(axes, sizes)
+        return { values, axes, dims, handle: device.upload('float32', values, dims) }
       })()
-      whole.set(key, tensor)
+      whole.set(key, loaded)
     }
-    return [await tensor, axes]
+    return loaded
+  }
+
+  /** What `edit` leaves of a weight. */
+  async function editOf(table: WeightTable, role: string, { block, edit }: Edited): Promise<Handle> {
+    const added = role === outputRoles[block.kind].bias ? edit.bias : undefined
+    if (added !== undefined) {
+      const own = findRole(table, role) && (await load(table, role, model.sizes)).values
+      return device.upload('float32', own === undefined ? added : added.map((value, i) => value + own[i]!), [
+        added.length,
+      ])
+    }
+    const sizes = blockSizes(model, block)
+    const { values, axes, dims, handle } = await load(table, role, sizes)
+    const unit = unitOf(model, block)
+    if (edit.removed.length === 0 || !axes.includes(unit)) return handle
+    const runs = keptRuns(axes, sizes, unit, keptUnits(block.units, edit.removed))
+    return device.upload('float32', sliceTensor(values, 1, dims, runs), runs.map(lengthOf))
+  }
+
+  function forgetOldest(): void {
+    const [oldest, tensors] = edited.entries().next().value!
+    edited.delete(oldest)
+    editedTensors -= tensors.size
   }
 
   return {
-    async get(table, role, cut) {
-      if (cut === undefined) return (await readRole(table, role, model.sizes))[0]
-      const sizes = blockSizes(model, cut.block)
-      const key = `${cut.block.id} ${role} ${cut.removed.join(',')}`
-      let tensor = cuts.get(key)
+    async get(table, role, of) {
+      if (of === undefined || of.edit === untouched) {
+        return (await load(table, role, of === undefined ? model.sizes : blockSizes(model, of.block))).handle
+      }
+      const tensors = edited.get(of.edit) ?? new Map<string, Promise<Handle>>()
+      if (!edited.has(of.edit)) edited.set(of.edit, tensors)
+      let tensor = tensors.get(role)
       if (tensor === undefined) {
-        tensor = (async () => {
-          const [full, axes] = await readRole(table, role, sizes)
-          if (cut.removed.length === 0 || !axes.includes(cut.unit)) return full
-          const runs = keptRuns(axes, sizes, cut.unit, keptUnits(cut.block.units, cut.removed))
-          const values = sliceTensor(full.data as Float32Array, 1, full.dims, runs)
-          return new ort.Tensor('float32', values, runs.map(lengthOf))
-        })()
-        if (cuts.size >= maxCutTensors) cuts.delete(cuts.keys().next().value!)
-        cuts.set(key, tensor)
+        while (editedTensors >= maxEditedTensors && edited.size > 1) forgetOldest()
+        tensor = editOf(table, role, of)
+        tensors.set(role, tensor)
+        editedTensors += 1
       }
       return tensor
     },
 
-    constant(axes, values, type, cut) {
-      const sizes = cut === undefined ? model.sizes : stackSizes(model, cut.block.stack)
+    constant(axes, values, type, of) {
+      const sizes = of === undefined ? model.sizes : stackSizes(model, of.block.stack)
       const shape = shapeOf(axes, sizes)
-      const whole = Float32Array.from(values)
-      if (cut === undefined) return constantTensor(type, whole, shape)
-      const left = keptUnits(cut.block.units, cut.removed)
-      const units = originalUnits(model, cut.block)
-      const runs = keptRuns(
-        axes,
-        sizes,
-        cut.unit,
-        left.map((position) => units[position]!),
-      )
-      return constantTensor(type, sliceTensor(whole, 1, shape, runs), runs.map(lengthOf))
+      const all = Float32Array.from(values)
+      if (of === undefined) return uploadAs(device, type, all, shape)
+      const units = originalUnits(model, of.block)
+      const kept = keptUnits(of.block.units, of.edit.removed).map((position) => units[position]!)
+      const runs = keptRuns(axes, sizes, unitOf(model, of.block), kept)
+      return uploadAs(device, type, sliceTensor(all, 1, shape, runs), runs.map(lengthOf))
     },
+
+    values: async (table, role) => (await load(table, role, model.sizes)).values,
   }
 }
 
-function constantTensor(type: ElementType, values: Float32Array, shape: readonly number[]): ort.Tensor {
-  if (type === 'float32') return new ort.Tensor(type, values, shape)
+interface Loaded {
+  readonly values: Float32Array<ArrayBuffer>
+  readonly axes: string
+  readonly dims: readonly number[]
+  readonly handle: Handle
+}
+
+function uploadAs(device: Device, type: ElementType, values: Float32Array, dims: readonly number[]): Handle {
+  if (type === 'float32') return device.upload(type, values, dims)
   return type === 'int64'
-    ? new ort.Tensor(type, BigInt64Array.from(values, BigInt), shape)
-    : new ort.Tensor(type, Int32Array.from(values), shape)
+    ? device.upload(type, BigInt64Array.from(values, BigInt), dims)
+    : device.upload(type, Int32Array.from(values), dims)
 }

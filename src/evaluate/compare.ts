@@ -1,7 +1,8 @@
+import type { Engine } from '../measures/measurement.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { type Task, taskLosses } from '../model/task.ts'
 import { hiddenDistanceObjective } from '../objectives/hiddenDistance.ts'
-import type { Engine, PruningPlan, StopSignal, TokenRows } from '../types.ts'
+import type { PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import { type EmbeddingReport, measureEmbeddings } from './embeddings.ts'
 import { measurePerplexity, type PerplexityReport } from './perplexity.ts'
 

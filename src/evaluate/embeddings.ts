@@ -1,5 +1,6 @@
+import { type Engine, measureOn } from '../measures/measurement.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { Engine, PruningPlan, StopSignal, TokenRows } from '../types.ts'
+import type { PruningPlan, StopSignal, TokenRows } from '../types.ts'
 
 /** How alike the embeddings of sentences are that a pruned and the dense encoder give: cosines, 1 for the dense one itself. */
 export interface EmbeddingReport {
@@ -39,7 +40,8 @@ export async function measureEmbeddings(
  * each row, special tokens included and padding not, brought to length 1, in float64.
  */
 export async function embeddingsOf(engine: Engine, rows: TokenRows, plan: PruningPlan): Promise<Float64Array[]> {
-  const hidden = await engine.hiddenStates(rows, plan) // (B·T,D)
+  const [states] = await measureOn(engine, rows, { plans: [plan], measure: { name: 'hiddenStates' } })
+  const hidden = states! // (B·T,D)
   const { rows: count, rowLength, lengths } = rows
   const width = hidden.length / (count * rowLength)
   return Array.from({ length: count }, (_, row) => {

@@ -1,5 +1,6 @@
+import { type Engine, measureOn } from '../measures/measurement.ts'
 import { predictedTokens } from '../objectives/perplexity.ts'
-import type { Engine, PruningPlan, StopSignal, TokenRows } from '../types.ts'
+import type { PruningPlan, StopSignal, TokenRows } from '../types.ts'
 
 /** How well a model predicts a text. */
 export interface PerplexityReport {
@@ -23,7 +24,7 @@ export async function measurePerplexity(
   plan: PruningPlan,
   signal?: StopSignal,
 ): Promise<PerplexityReport> {
-  const [sums] = await engine.tokenLosses(rows, [plan], { signal })
+  const [sums] = await measureOn(engine, rows, { plans: [plan], measure: { name: 'tokenLoss' } }, { signal })
   return perplexityReport(sums!, rows)
 }
 

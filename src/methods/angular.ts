@@ -1,10 +1,12 @@
 import { EngineError, PlanError } from '../errors.ts'
+import type { Engine } from '../measures/measurement.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, Engine, Objective, PruningPlan, PruningStep, StopSignal, TokenRows } from '../types.ts'
+import type { BlockId, Objective, PruningPlan, PruningStep, StopSignal, TokenRows } from '../types.ts'
 import { lowest } from './lowest.ts'
 import { finite, named } from './removeInOrder.ts'
+import { spanSimilarities } from './spanSimilarities.ts'
 import { withoutBlocks } from './units.ts'
 
 export interface AngularOptions {
@@ -24,13 +26,13 @@ export interface AngularOptions {
 export async function* angular(
   model: Model,
   objective: Objective,
-  engine: Pick<Engine, 'similarities'>,
+  engine: Engine,
   rows: TokenRows,
   { reached, signal }: AngularOptions,
 ): AsyncGenerator<PruningStep, void> {
   const runs = shortestRuns(model, reached)
   const spans = runs.map((blocks) => [blocks[0]!, blocks.at(-1)!] as const)
-  const angles = await engine.similarities(rows, spans, { measure: 'lastAngle', signal })
+  const angles = await spanSimilarities(engine, rows, { spans, by: 'lastAngle' }, signal)
   const scores = runs.map((blocks, i) => ({ blocks, loss: mean(angles[i]!) }))
   const chosen = lowest(scores)
   if (chosen === undefined) {

@@ -1,6 +1,7 @@
 import { PlanError } from '../errors.ts'
+import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
-import type { BlockId, Engine, Objective, PruningPlan, PruningStep, StopSignal, TokenRows } from '../types.ts'
+import type { BlockId, Objective, PruningPlan, PruningStep, StopSignal, TokenRows } from '../types.ts'
 import { compensated, withEmptyBiases } from './compensation.ts'
 import { type Granularity, type MaskUnit, maskUnits, planOfMask } from './maskUnits.ts'
 import { finite } from './removeInOrder.ts'
@@ -28,7 +29,7 @@ export interface FlapOptions {
 export async function* flap(
   model: Model,
   objective: Objective,
-  engine: Pick<Engine, 'channelStatistics'>,
+  engine: Engine,
   rows: TokenRows,
   { granularities = ['channels', 'heads'], bias = true, reached, signal }: FlapOptions,
 ): AsyncGenerator<PruningStep, void> {

@@ -1,5 +1,6 @@
+import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
-import type { BlockKind, Engine, Objective, PruningStep, StopSignal, TokenRows } from '../types.ts'
+import type { BlockKind, Objective, PruningStep, StopSignal, TokenRows } from '../types.ts'
 import { shortGpt } from './shortGpt.ts'
 
 export interface LlmDropOptions {
@@ -18,7 +19,7 @@ export interface LlmDropOptions {
 export async function* llmDrop(
   model: Model,
   objective: Objective,
-  engine: Pick<Engine, 'similarities'>,
+  engine: Engine,
   rows: TokenRows,
   options: LlmDropOptions = {},
 ): AsyncGenerator<PruningStep, void> {

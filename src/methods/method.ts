@@ -1,15 +1,7 @@
+import type { OutputDistance } from '../measures/distanceRecipes.ts'
+import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
-import type {
-  BlockId,
-  BlockKind,
-  Engine,
-  OutputDistance,
-  PruningPlan,
-  PruningStep,
-  RowObjective,
-  StopSignal,
-  TokenRows,
-} from '../types.ts'
+import type { BlockId, BlockKind, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
 import type { Granularity } from './maskUnits.ts'
 
 /** What a run hands to its method. */

@@ -1,7 +1,8 @@
 import { EngineError, PlanError } from '../errors.ts'
+import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
 import { Random } from '../tensor/random.ts'
-import type { BlockId, Engine, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
+import type { BlockId, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
 import { projectOntoBudget } from './budgetProjection.ts'
 import { type Granularity, type MaskUnit, maskUnits, planOfMask } from './maskUnits.ts'
 import { finite } from './removeInOrder.ts'
@@ -52,7 +53,7 @@ export interface PolicyGradientOptions {
 export async function* policyGradient(
   model: Model,
   objective: RowObjective,
-  engine: Pick<Engine, 'channelStatistics'>,
+  engine: Engine,
   rows: TokenRows,
   options: PolicyGradientOptions,
 ): AsyncGenerator<PruningStep, void> {

@@ -1,7 +1,9 @@
+import type { Engine } from '../measures/measurement.ts'
 import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
-import type { BlockKind, Engine, Objective, PruningStep, StopSignal, TokenRows } from '../types.ts'
+import type { BlockKind, Objective, PruningStep, StopSignal, TokenRows } from '../types.ts'
 import { removeInOrder } from './removeInOrder.ts'
+import { spanSimilarities } from './spanSimilarities.ts'
 import { type Unit, unitsOf } from './units.ts'
 
 export interface ShortGptOptions {
@@ -21,13 +23,13 @@ export interface ShortGptOptions {
 export async function* shortGpt(
   model: Model,
   objective: Objective,
-  engine: Pick<Engine, 'similarities'>,
+  engine: Engine,
   rows: TokenRows,
   { unit = 'layer', kinds = kindsOf(model), signal }: ShortGptOptions = {},
 ): AsyncGenerator<PruningStep, void> {
   const groups = unitsOf(model, unit, kinds)
   const spans = groups.map((blocks) => [blocks[0]!, blocks.at(-1)!] as const)
-  const cosines = await engine.similarities(rows, spans, { measure: 'cosine', signal })
+  const cosines = await spanSimilarities(engine, rows, { spans, by: 'cosine' }, signal)
   const influences = cosines.map((values) => 1 - values.reduce((total, value) => total + value, 0) / values.length)
   yield* removeInOrder(
     objective,

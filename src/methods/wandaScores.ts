@@ -1,6 +1,9 @@
 import { PlanError } from '../errors.ts'
+import type { ChannelStatistics } from '../measures/channelStatistics.ts'
+import { type Engine, measureOn } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
-import type { Block, BlockId, ChannelStatistics, Engine, StopSignal, TokenRows } from '../types.ts'
+import { emptyPlan } from '../model/plan.ts'
+import type { Block, BlockId, StopSignal, TokenRows } from '../types.ts'
 import type { MaskUnit } from './maskUnits.ts'
 
 /**
@@ -14,7 +17,7 @@ import type { MaskUnit } from './maskUnits.ts'
 export async function wandaScores(
   model: Model,
   units: readonly MaskUnit[],
-  engine: Pick<Engine, 'channelStatistics'>,
+  engine: Engine,
   rows: TokenRows,
   signal?: StopSignal,
 ): Promise<Float64Array> {
@@ -37,16 +40,17 @@ export interface BlockStatistics {
 export async function statisticsByBlock(
   model: Model,
   units: readonly MaskUnit[],
-  engine: Pick<Engine, 'channelStatistics'>,
+  engine: Engine,
   rows: TokenRows,
   signal?: StopSignal,
 ): Promise<Map<BlockId, BlockStatistics>> {
   const ids = [...new Set(units.flatMap(({ blocks, index }) => (index === undefined ? [] : blocks)))]
-  const found = ids.length === 0 ? [] : await engine.channelStatistics(rows, ids, { signal })
+  const measure = { name: 'channelStatistics', blocks: ids } as const
+  const [found] = ids.length === 0 ? [[]] : await measureOn(engine, rows, { plans: [emptyPlan], measure }, { signal })
   const blocks = new Map(model.blocks.map((block) => [block.id, block]))
   return new Map(
     ids.map((id, i) => {
-      const [block, statistics] = [blocks.get(id)!, found[i]!]
+      const [block, statistics] = [blocks.get(id)!, found![i]!]
       const channelsPerUnit = statistics.mean.length / block.units
       if (!Number.isInteger(channelsPerUnit)) {
         throw new PlanError(

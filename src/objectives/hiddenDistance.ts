@@ -1,5 +1,7 @@
-import type { Engine, HiddenDistanceOptions, RowObjective, TokenRows } from '../types.ts'
-import { rowRanges } from './rowRanges.ts'
+import type { HiddenDistanceOptions } from '../measures/hiddenDistance.ts'
+import type { Engine } from '../measures/measurement.ts'
+import type { RowObjective, TokenRows } from '../types.ts'
+import { rowObjective } from './rowObjective.ts'
 
 /**
  * How far the final hidden states move from the dense model's: the mean over rows of the mean over tokens of 1 - cos(h, h') or of
@@ -8,19 +10,7 @@ import { rowRanges } from './rowRanges.ts'
 export function hiddenDistanceObjective(
   engine: Engine,
   rows: TokenRows,
-  measure: HiddenDistanceOptions['measure'] = 'cosine',
+  by: HiddenDistanceOptions['by'] = 'cosine',
 ): RowObjective {
-  const part = rowRanges(rows)
-  const combine = (values: Float64Array) => values.reduce((total, value) => total + value, 0) / values.length
-  return {
-    measure: `hidden-${measure}`,
-    unit: measure === 'cosine' ? '1 - cosine' : 'squared difference',
-    rows: rows.rows,
-    combine,
-    async evaluate(plans, signal) {
-      return (await this.evaluateRows(plans, { signal })).map((values) => combine(values))
-    },
-    evaluateRows: (plans, { range = [0, rows.rows] as const, signal, onRows } = {}) =>
-      engine.hiddenDistances(part(range), plans, { measure, signal, onLosses: onRows }),
-  }
+  return rowObjective(engine, rows, { name: 'hiddenDistance', by })
 }

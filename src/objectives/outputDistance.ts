@@ -1,5 +1,7 @@
-import type { Engine, OutputDistance, RowObjective, TokenRows } from '../types.ts'
-import { rowRanges } from './rowRanges.ts'
+import type { OutputDistance } from '../measures/distanceRecipes.ts'
+import type { Engine } from '../measures/measurement.ts'
+import type { RowObjective, TokenRows } from '../types.ts'
+import { rowObjective } from './rowObjective.ts'
 
 /**
  * How far the predictions move from the dense model's, the mean over rows; a row's value is the mean over its tokens. 0 for the
@@ -11,31 +13,8 @@ import { rowRanges } from './rowRanges.ts'
 export function distanceObjective(
   engine: Engine,
   rows: TokenRows,
-  measure: OutputDistance = 'js',
+  by: OutputDistance = 'js',
   { topK }: { readonly topK?: number | undefined } = {},
 ): RowObjective {
-  const part = rowRanges(rows)
-  const combine = (values: Float64Array) => values.reduce((total, value) => total + value, 0) / values.length
-  return {
-    measure: topK === undefined ? measure : `${measure} top ${topK}`,
-    unit: units[measure],
-    rows: rows.rows,
-    combine,
-    async evaluate(plans, signal) {
-      return (await this.evaluateRows(plans, { signal })).map((values) => combine(values))
-    },
-    evaluateRows: (plans, { range = [0, rows.rows] as const, trunk, signal, onRows } = {}) =>
-      engine.outputDistances(part(range), plans, { measure, topK, trunk, signal, onLosses: onRows }),
-  }
-}
-
-const units: Record<OutputDistance, string> = {
-  js: 'nats of divergence per token',
-  kl: 'nats of divergence per token',
-  angular: 'half turns between logits',
-  euclidean: 'logits',
-  js_reversed: 'nats of divergence per token and word',
-  official_kl: 'nats of divergence per token and word',
-  official_angular: 'radians between logits',
-  official_norm: 'logits per row',
+  return rowObjective(engine, rows, { name: 'outputDistance', by, topK })
 }

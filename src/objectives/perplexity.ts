@@ -1,5 +1,6 @@
-import type { Engine, LossArithmetic, Objective, RowObjective, TokenRows } from '../types.ts'
-import { rowRanges } from './rowRanges.ts'
+import type { Engine } from '../measures/measurement.ts'
+import type { LossArithmetic, Objective, RowObjective, TokenRows } from '../types.ts'
+import { rowObjective } from './rowObjective.ts'
 
 export interface PerplexityOptions {
   /** A target id that is not counted: BlockPruner's code takes the padding id of the config where it is not 0. */
@@ -23,37 +24,30 @@ export interface PerplexityOptions {
 export function perplexityObjective(
   engine: Engine,
   rows: TokenRows,
-  { ignored, arithmetic, average = 'rows', measure = 'perplexity', unit = 'nats per token' }: PerplexityOptions = {},
+  { ignored, arithmetic, average = 'rows', measure, unit = 'nats per token' }: PerplexityOptions = {},
 ): RowObjective {
   const counts = predictedTokens(rows, ignored)
-  const part = rowRanges(rows)
-  const combine = (values: Float64Array, start = 0) => {
-    let [total, weight] = [0, 0]
-    for (const [i, value] of values.entries()) {
-      const count = counts[start + i]!
-      if (count === 0) continue
-      const share = average === 'tokens' ? count : 1
-      total += value * share
-      weight += share
-    }
-    return total / weight
-  }
-  return {
-    measure,
-    unit,
-    rows: rows.rows,
-    combine,
-    async evaluate(plans, signal) {
-      return (await this.evaluateRows(plans, { signal })).map((values) => combine(values))
+  return rowObjective(
+    engine,
+    rows,
+    { name: 'tokenLoss', ignored, arithmetic },
+    {
+      measure,
+      unit,
+      value: (sum, row) => sum / counts[row]!,
+      combine(values, start = 0) {
+        let [total, weight] = [0, 0]
+        for (const [i, value] of values.entries()) {
+          const count = counts[start + i]!
+          if (count === 0) continue
+          const share = average === 'tokens' ? count : 1
+          total += value * share
+          weight += share
+        }
+        return total / weight
+      },
     },
-    async evaluateRows(plans, { range = [0, rows.rows] as const, trunk, signal, onRows } = {}) {
-      const meansOf = (sums: Float64Array) => sums.map((sum, i) => sum / counts[range[0] + i]!)
-      const onLosses = onRows && ((plan: number, sums: Float64Array) => onRows(plan, meansOf(sums)))
-      return (await engine.tokenLosses(part(range), plans, { ignored, arithmetic, trunk, signal, onLosses })).map(
-        meansOf,
-      )
-    },
-  }
+  )
 }
 
 /** The perplexity beside a loss in nats per token; nothing beside a loss that counts something else. */

@@ -1,5 +1,6 @@
+import type { Engine } from '../measures/measurement.ts'
 import { type Task, taskLosses } from '../model/task.ts'
-import type { Engine, LossArithmetic, RowObjective, TokenRows } from '../types.ts'
+import type { LossArithmetic, RowObjective, TokenRows } from '../types.ts'
 import { hiddenDistanceObjective } from './hiddenDistance.ts'
 import { perplexityObjective } from './perplexity.ts'
 

@@ -1,12 +1,13 @@
 import { join } from 'node:path'
-import { openEngine } from '../engine/engine.ts'
+import { openEngine } from '../engine/threadEngine.ts'
 import { PlanError } from '../errors.ts'
+import type { Engine } from '../measures/measurement.ts'
 import { contentHash } from '../model/contentHash.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { checkPlan, emptyPlan } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
-import type { BlockId, Engine, PruningPlan, StopSignal, TokenRows } from '../types.ts'
+import type { BlockId, PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import {
   describeFormat,
   type ExportedFormats,

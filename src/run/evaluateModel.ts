@@ -1,12 +1,14 @@
 import type { PackedRows } from '../data/calibration.ts'
 import { sharedPassage } from '../data/overlap.ts'
-import { openEngine } from '../engine/engine.ts'
+import { openEngine } from '../engine/threadEngine.ts'
 import { EngineError, PlanError } from '../errors.ts'
 import { type Comparison, compare } from '../evaluate/compare.ts'
+import { firstNonFinite } from '../evaluate/nonFinite.ts'
+import type { Engine } from '../measures/measurement.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { checkPlan, removedParameters } from '../model/plan.ts'
-import type { Engine, StopSignal, TokenRows } from '../types.ts'
+import type { StopSignal, TokenRows } from '../types.ts'
 import { checkSameModel, planOfSteps } from './applyPlanFile.ts'
 import { type RowsRequest, readRows, readSentences, taskOf } from './calibrate.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
@@ -87,7 +89,7 @@ async function refuseNonFinite(model: Model, engine: Engine, rows: TokenRows, co
       `${model.id}: the loss of the plan is ${pruned}, expected a finite number; leave more in the model`,
     )
   }
-  const where = (await engine.firstNonFinite(rows)) ?? 'the head'
+  const where = await firstNonFinite(engine, rows)
   throw new EngineError(
     `${model.id}: the loss of the dense model is ${dense}, expected a finite number; the first non-finite values come out of ${where}; is the checkpoint damaged?`,
   )

@@ -1,10 +1,11 @@
-import { openEngine } from '../engine/engine.ts'
+import { openEngine } from '../engine/threadEngine.ts'
 import { OutputError } from '../errors.ts'
 import { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOptions } from '../export/huggingface.ts'
+import type { Engine } from '../measures/measurement.ts'
 import { openModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { Engine, Objective, PruningPlan } from '../types.ts'
+import type { Objective, PruningPlan } from '../types.ts'
 
 /** Difference of two losses, which is the relative difference of their exponentials, that other layouts of the same arithmetic may show. */
 const tolerance = 1e-4

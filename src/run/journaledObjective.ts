@@ -25,7 +25,7 @@ export function journaledObjective(
     async evaluate(plans, signal) {
       return (await this.evaluateRows(plans, { signal })).map((values) => objective.combine(values))
     },
-    async evaluateRows(plans, { range = [0, objective.rows] as const, trunk, signal, onRows } = {}) {
+    async evaluateRows(plans, { range = [0, objective.rows] as const, prefix, signal, onRows } = {}) {
       const isWhole = range[0] === 0 && range[1] === objective.rows
       const measure = isWhole ? objective.measure : `${objective.measure}[${range.join(':')}]`
       const results = plans.map((plan) => journal.recall(measure, plan))
@@ -48,7 +48,7 @@ export function journaledObjective(
         missing.map((plan): PruningPlan => plans[plan]!),
         {
           range,
-          trunk,
+          prefix,
           signal,
           onRows(index, values) {
             const plan = missing[index]!

@@ -1,17 +1,19 @@
+import { type Engine, measureOn } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, unitOf } from '../model/plan.ts'
-import type { Block, BlockId, Engine, PruningPlan, StopSignal, TokenRows } from '../types.ts'
+import type { Block, BlockId, PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import type { Journal } from './journal.ts'
 
 /**
- * Where the time of one pass of each plan goes, as `Engine.passSeconds` says: the rest first, then each block in forward order.
+ * Where the time of one pass of each plan goes, as the measure `passSeconds` says: the rest first, then each block in forward order.
  * Another machine's may stand in for it, to prune for that machine.
  */
 export type Timer = (plans: readonly PruningPlan[], signal?: StopSignal) => Promise<Float64Array[]>
 
 /** Times plans on this machine, one pass of `rows` at a time. */
 export function timerOf(engine: Engine, rows: TokenRows): Timer {
-  return (plans, signal) => engine.passSeconds(rows, plans, { repeats: timedPasses, signal })
+  const measure = { name: 'passSeconds', repeats: timedPasses } as const
+  return (plans, signal) => measureOn(engine, rows, { plans, measure }, { signal })
 }
 
 /** Seconds of a block for numbers of units left, the smallest first; of none what a removed branch leaves, as BERT's norm. */

@@ -1,6 +1,7 @@
 import { PlanError } from '../errors.ts'
+import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
-import type { Engine, PruningPlan } from '../types.ts'
+import type { PruningPlan } from '../types.ts'
 
 /** What becomes of the norm behind a removed branch, see `PruningPlan`. */
 export type OutputNorms = NonNullable<PruningPlan['outputNorms']>
@@ -23,15 +24,9 @@ export function planWith(outputNorms: OutputNorms, plan: PruningPlan): PruningPl
 export function engineWith(outputNorms: OutputNorms, engine: Engine): Engine {
   if (outputNorms === 'keep') return engine
   const one = (plan: PruningPlan) => planWith(outputNorms, plan)
-  const along = <Options extends { readonly trunk?: PruningPlan | undefined }>(options: Options): Options =>
-    options.trunk === undefined ? options : { ...options, trunk: one(options.trunk) }
   return {
     ...engine,
-    tokenLosses: (rows, plans, options = {}) => engine.tokenLosses(rows, plans.map(one), along(options)),
-    hiddenDistances: (rows, plans, options) => engine.hiddenDistances(rows, plans.map(one), options),
-    outputDistances: (rows, plans, options) => engine.outputDistances(rows, plans.map(one), along(options)),
-    passSeconds: (rows, plans, options) => engine.passSeconds(rows, plans.map(one), options),
-    hiddenStates: (rows, plan) => engine.hiddenStates(rows, one(plan)),
-    logits: (rows, plan) => engine.logits(rows, one(plan)),
+    measure: (what, how) =>
+      engine.measure({ ...what, plans: what.plans.map(one), prefix: what.prefix && one(what.prefix) }, how),
   }
 }

@@ -1,10 +1,12 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EngineError, OutputError, PlanError } from '../errors.ts'
+import { firstNonFinite } from '../evaluate/nonFinite.ts'
+import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
 import { perplexityBeside } from '../objectives/perplexity.ts'
-import type { Engine, Objective, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
+import type { Objective, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
 import { type Budget, budgetFlag, isReached } from './budget.ts'
 import { checkStep, partedMessage } from './guard.ts'
 import { type Journal, openJournal } from './journal.ts'
@@ -164,13 +166,15 @@ async function measuredLatency(
   }
 }
 
-async function denseLoss({ model, engine, rows, signal }: PruneRun, objective: Objective): Promise<number> {
-  const [loss = Number.NaN] = await objective.evaluate([emptyPlan], signal)
+async function denseLoss({ model, engine, rows, signal }: PruneRun, objective: RowObjective): Promise<number> {
+  // the first step's plans branch off the dense model
+  const [values] = await objective.evaluateRows([emptyPlan], { prefix: emptyPlan, signal })
+  const loss = objective.combine(values!)
   if (Number.isFinite(loss)) return loss
-  const where = await engine.firstNonFinite(rows)
+  const where = await firstNonFinite(engine, rows)
   throw new EngineError(
     `${model.id}: the loss of the dense model is ${loss}, expected a finite number; ` +
-      `the first non-finite values come out of ${where ?? 'the head'}; is the checkpoint damaged?`,
+      `the first non-finite values come out of ${where}; is the checkpoint damaged?`,
   )
 }
 

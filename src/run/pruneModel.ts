@@ -1,10 +1,12 @@
 import { join } from 'node:path'
 import type { PackedRows } from '../data/calibration.ts'
-import { openEngine } from '../engine/engine.ts'
+import { sliceRows } from '../engine/rowsStore.ts'
+import { openEngine } from '../engine/threadEngine.ts'
 import { PlanError } from '../errors.ts'
 import { type Comparison, compare } from '../evaluate/compare.ts'
 import { isStockPlan } from '../export/huggingface.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
+import type { Engine } from '../measures/measurement.ts'
 import { methodOf, optionsOf } from '../methods/known.ts'
 import type { Method, MethodOptions } from '../methods/method.ts'
 import { contentHash } from '../model/contentHash.ts'
@@ -17,12 +19,10 @@ import type { Task } from '../model/task.ts'
 import { meanObjective } from '../objectives/meanObjective.ts'
 import { distanceObjective } from '../objectives/outputDistance.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
-import { rowRanges } from '../objectives/rowRanges.ts'
 import { taskObjective } from '../objectives/taskObjective.ts'
 import { endsItself, searchPlans } from '../search/searchPlans.ts'
 import type {
   BlockKind,
-  Engine,
   LossArithmetic,
   PruningPlan,
   PruningStep,
@@ -146,10 +146,9 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
     }
     const task = taskOf(model, request.calibration.task)
     const rows = await readRows(model, request.calibration)
-    const part = rowRanges(rows)
     const seen = rows.rows - checkRowCount(searching, rows.rows)
-    const searchRows = part([0, seen])
-    const checkRows = seen < rows.rows ? part([seen, rows.rows]) : undefined
+    const searchRows = sliceRows(rows, [0, seen])
+    const checkRows = seen < rows.rows ? sliceRows(rows, [seen, rows.rows]) : undefined
     const evaluationRows = request.evaluation && (await readRows(model, request.evaluation))
     const sentences = request.evaluation && (await readSentences(model, request.evaluation))
     onProgress?.({ type: 'loaded', model, rows, task, budget, candidates: removable.length })
@@ -197,7 +196,7 @@ export async function pruneModel(request: PruneModelRequest): Promise<PruneModel
       budget,
       ...('speedup' in budget && {
         timing: {
-          timer: request.timer ?? timerOf(engine, part([0, 1])),
+          timer: request.timer ?? timerOf(engine, sliceRows(rows, [0, 1])),
           rows: 1,
           rowLength: rows.rowLength,
           narrow: masks.some((name) => name === 'channels' || name === 'heads'),

@@ -1,4 +1,5 @@
-import type { Engine, Objective, TokenRows } from '../types.ts'
+import { type Engine, measureOn } from '../measures/measurement.ts'
+import type { Objective, TokenRows } from '../types.ts'
 
 /**
  * The logarithm of the mean absolute value of the final hidden states: a number that any difference between two models moves, and
@@ -8,12 +9,10 @@ export function stateSizeObjective(engine: Engine, rows: TokenRows): Objective {
   return {
     unit: 'log of the mean absolute hidden state',
     async evaluate(plans) {
-      const sizes: number[] = []
-      for (const plan of plans) {
-        const states = await engine.hiddenStates(rows, plan)
-        sizes.push(Math.log(states.reduce((total, value) => total + Math.abs(value), 0) / states.length))
-      }
-      return sizes
+      const found = await measureOn(engine, rows, { plans, measure: { name: 'hiddenStates' } })
+      return found.map((states) =>
+        Math.log(states.reduce((total, value) => total + Math.abs(value), 0) / states.length),
+      )
     },
   }
 }

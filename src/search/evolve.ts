@@ -58,7 +58,7 @@ export async function* evolve(
       mutants.push(mutant)
     }
     if (mutants.length === 0) return
-    const { finalists } = await race(objective, mutants, { leader: values, trunk: parent, signal })
+    const { finalists } = await race(objective, mutants, { leader: values, prefix: parent, signal })
     const [best] = finalists
     if (best === undefined || best.loss >= loss) continue
     const plan: PruningPlan = mutants[best.index]!

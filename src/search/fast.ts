@@ -52,7 +52,7 @@ export async function* fast(
       if (entrants.length === 0) break
       for (const [range, blocks] of byRange(entrants, increases, objective)) {
         const plans = blocks.map((group) => withoutCandidate(plan, group))
-        const measured = await objective.evaluateRows(plans, { range, trunk: plan, signal })
+        const measured = await objective.evaluateRows(plans, { range, prefix: plan, signal })
         for (const [i, values] of measured.entries()) {
           increases.record(
             `${blocks[i]}`,

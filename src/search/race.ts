@@ -17,7 +17,7 @@ export interface RaceOptions {
   /** Values of all rows of the plan to beat; absent: the best of the runners so far. */
   readonly leader?: Float64Array | undefined
   /** The plan that all runners differ little from. */
-  readonly trunk?: PruningPlan | undefined
+  readonly prefix?: PruningPlan | undefined
   readonly signal?: StopSignal | undefined
 }
 
@@ -35,14 +35,14 @@ const z = 2
 export async function race(
   objective: RowObjective,
   plans: readonly PruningPlan[],
-  { leader, trunk, signal }: RaceOptions = {},
+  { leader, prefix, signal }: RaceOptions = {},
 ): Promise<RaceResult> {
   const runners: Runner[] = plans.map((_, index) => ({ index, values: new Float64Array(0) }))
   let running = runners.map(({ index }) => index)
   const measure = (range?: readonly [number, number]) =>
     objective.evaluateRows(
       running.map((index) => plans[index]!),
-      { range, trunk, signal },
+      { range, prefix, signal },
     )
   for (const range of quarters(objective).length > 1 ? quarters(objective).slice(0, 2) : []) {
     if (running.length === 0) break

@@ -55,7 +55,7 @@ export async function* swap(
         if (next !== undefined && isAllowed(next)) tried.push({ exchange, plan: next })
       }
       const plans = tried.map((entry) => entry.plan)
-      const { finalists } = await race(objective, plans, { leader: values, trunk: plan, signal })
+      const { finalists } = await race(objective, plans, { leader: values, prefix: plan, signal })
       const [best] = finalists
       if (best === undefined || best.loss >= loss) {
         inVain += tried.length
@@ -97,7 +97,7 @@ async function promisingExchanges(
   const [back, out] = [moves.restorations(plan), moves.removals(plan)]
   const plans = [...back.map((b) => withoutRestored(plan, b)), ...out.map((b) => withoutCandidate(plan, b))]
   const range = quarterOf(objective)
-  const [own, ...values] = await objective.evaluateRows([plan, ...plans], { range, trunk: plan, signal })
+  const [own, ...values] = await objective.evaluateRows([plan, ...plans], { range, prefix: plan, signal })
   const halves = [...back, ...out].map((blocks, i) => {
     const change = objective.combine(values[i]!) - objective.combine(own!)
     return { blocks, change: Number.isNaN(change) ? Number.POSITIVE_INFINITY : change }

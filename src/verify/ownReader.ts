@@ -1,4 +1,4 @@
-import { openForward } from '../engine/forward.ts'
+import { openLocalEngine } from '../engine/localEngine.ts'
 import { ToolkitError } from '../errors.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import { openModel } from '../model/load.ts'
@@ -43,7 +43,7 @@ export async function predictStored(
 }
 
 async function predictAndClose(model: Model, rows: TokenRows): Promise<Float32Array> {
-  const engine = openForward(model)
+  const engine = openLocalEngine(model)
   try {
     return await predict(model, engine, rows, emptyPlan)
   } finally {

@@ -1,5 +1,6 @@
+import { type Engine, measureOn } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
-import type { Engine, PruningPlan, TokenRows } from '../types.ts'
+import type { PruningPlan, TokenRows } from '../types.ts'
 
 /** What software and our engine are compared by: logits, or the states of a model that predicts nothing. */
 export type PredictionKind =
@@ -39,6 +40,8 @@ export function countOfPredictions(kind: PredictionKind, rows: TokenRows): numbe
 }
 
 /** The predictions of `plan`, evaluated by `engine`: (N, width) row-major. */
-export function predict(model: Model, engine: Engine, rows: TokenRows, plan: PruningPlan): Promise<Float32Array> {
-  return predictionsOf(model).kind === 'hiddenState' ? engine.hiddenStates(rows, plan) : engine.logits(rows, plan)
+export async function predict(model: Model, engine: Engine, rows: TokenRows, plan: PruningPlan): Promise<Float32Array> {
+  const name = predictionsOf(model).kind === 'hiddenState' ? 'hiddenStates' : 'logits'
+  const [values] = await measureOn(engine, rows, { plans: [plan], measure: { name } })
+  return values!
 }

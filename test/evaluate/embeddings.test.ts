@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { paddedRows } from '../../src/data/paddedRows.ts'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { embeddingsOf, measureEmbeddings } from '../../src/evaluate/embeddings.ts'
 import { describeModel } from '../../src/model/describe.ts'
 import { openFolder } from '../../src/model/folder.ts'
@@ -10,7 +10,7 @@ import { expectError } from '../measured.ts'
 
 const folder = fileURLToPath(new URL('../fixtures/tiny-encoders/bert-headless', import.meta.url))
 const model = describeModel('bert-headless', folder, await openFolder(folder))
-const engine = openForward(model, { threads: 1 })
+const engine = openLocalEngine(model, { threads: 1 })
 afterAll(() => engine.close())
 
 const sentences = [3, 11, 7, 20].map((length, i) => Int32Array.from({ length }, (_, t) => 5 + ((i * 97 + t * 31) % 50)))

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadTokenizer } from '../../src/data/tokenizer.ts'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { CheckpointError, PlanError, UnsupportedModelError } from '../../src/errors.ts'
 import { describeGguf, exportGguf } from '../../src/export/gguf.ts'
 import { ropeMetadata } from '../../src/export/ggufMetadata.ts'
@@ -14,6 +14,7 @@ import type { Model } from '../../src/model/model.ts'
 import { encodeBias } from '../../src/model/outputBias.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { BlockId, PruningPlan } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { byteTokenizer } from './byteTokenizer.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -125,9 +126,9 @@ test('a file of repacked layers computes what the plan does, opened by our own r
   expect(result).toMatchObject({ architecture: 'llama', layers: 10, stubs: [] })
   const rows = { ids: Int32Array.from({ length: 24 }, (_, i) => (i * 131) % 4096), rows: 2, rowLength: 12 }
   const reopened = await openModel('repacked', path)
-  const [a, b] = [openForward(brown), openForward(reopened)]
+  const [a, b] = [openLocalEngine(brown), openLocalEngine(reopened)]
   try {
-    expect(isSame(await b.logits(rows, emptyPlan), await a.logits(rows, plan))).toBe(true)
+    expect(isSame(await ask.logits(b, rows, emptyPlan), await ask.logits(a, rows, plan))).toBe(true)
   } finally {
     await Promise.all([a.close(), b.close(), reopened.weights.close()])
   }
@@ -156,15 +157,15 @@ describe('a file of uneven layers, opened by our own reader,', () => {
     expect(reopened.blocks.map(({ kind, units }) => `${kind} ${units}`)).toEqual(
       kept.blocks.map(({ kind, units }) => `${kind} ${units}`),
     )
-    const [a, b] = [openForward(brown), openForward(reopened)]
+    const [a, b] = [openLocalEngine(brown), openLocalEngine(reopened)]
     try {
-      expect(isSame(await b.logits(rows, emptyPlan), await a.logits(rows, plan))).toBe(true)
+      expect(isSame(await ask.logits(b, rows, emptyPlan), await ask.logits(a, rows, plan))).toBe(true)
       // and what is pruned further is written again
       const again: PruningPlan = { blocks: [reopened.blocks.at(-1)!.id], units: {} }
       await exportGguf(reopened, again, `${path}.again.gguf`)
       const twice = await openModel(name, `${path}.again.gguf`)
-      const c = openForward(twice)
-      expect(isSame(await c.logits(rows, emptyPlan), await b.logits(rows, again))).toBe(true)
+      const c = openLocalEngine(twice)
+      expect(isSame(await ask.logits(c, rows, emptyPlan), await ask.logits(b, rows, again))).toBe(true)
       await c.close()
       await twice.weights.close()
     } finally {
@@ -190,9 +191,9 @@ test.each([
   expect((await exportGguf(model, plan, path, { type: 'F32' })).architecture).toBe('deci')
   const reopened = await openModel('reopened', path)
   const rows = { ids: Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 5) % V), rows: 2, rowLength: 12 }
-  const [a, b] = [openForward(stored), openForward(reopened)]
+  const [a, b] = [openLocalEngine(stored), openLocalEngine(reopened)]
   try {
-    expect(isSame(await b.logits(rows, emptyPlan), await a.logits(rows, plan))).toBe(true)
+    expect(isSame(await ask.logits(b, rows, emptyPlan), await ask.logits(a, rows, plan))).toBe(true)
   } finally {
     await Promise.all([a.close(), b.close(), reopened.weights.close(), stored.weights.close()])
   }
@@ -206,9 +207,9 @@ test('positions scaled as in Llama 3 open again where too few pairs of channels 
   await exportGguf(model, emptyPlan, path, { type: 'F32' })
   const reopened = await openModel('reopened', path)
   const rows = { ids: Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 5) % V), rows: 1, rowLength: 24 }
-  const [a, b] = [openForward(stored), openForward(reopened)]
+  const [a, b] = [openLocalEngine(stored), openLocalEngine(reopened)]
   try {
-    expect(isSame(await b.logits(rows, emptyPlan), await a.logits(rows, emptyPlan))).toBe(true)
+    expect(isSame(await ask.logits(b, rows, emptyPlan), await ask.logits(a, rows, emptyPlan))).toBe(true)
   } finally {
     await Promise.all([a.close(), b.close(), reopened.weights.close(), stored.weights.close()])
   }

@@ -2,14 +2,16 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { applyPlan, originalUnits } from '../../src/model/applyPlan.ts'
 import { architectures } from '../../src/model/architectures/known.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
-import type { Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { PruningPlan, TokenRows } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 import { familyPlans } from './familyPlans.ts'
 
@@ -48,7 +50,7 @@ describe.each(fixtures)('an export of %s', (name) => {
   let engine: Engine
   beforeAll(async () => {
     model = await openModel(name, join(import.meta.dirname, '../fixtures', name))
-    engine = openForward(model, { threads: 1 })
+    engine = openLocalEngine(model, { threads: 1 })
     opened.push(model)
   })
   afterAll(async () => {
@@ -64,7 +66,7 @@ describe.each(fixtures)('an export of %s', (name) => {
       const { form, parameters } = await exportHuggingFace(model, plan, target)
       if (form === 'custom') await checkCode(target)
       const reopened = await openModel(planName, target)
-      const again = openForward(reopened, { threads: 1 })
+      const again = openLocalEngine(reopened, { threads: 1 })
       try {
         const expected = await outputs(engine, model, plan)
         const difference = greatestDifference(await outputs(again, reopened, emptyPlan), expected)
@@ -126,7 +128,7 @@ function outputs(engine: Engine, model: Model, plan: PruningPlan): Promise<Float
   const { family } = model.architecture
   const rows = { ...draw(2, 12), ...(family === 'encoderDecoder' && { decoder: draw(2, 9) }) }
   const hasHead = model.architecture.head(model.config, model.outer) !== undefined
-  return hasHead ? engine.logits(rows, plan) : engine.hiddenStates(rows, plan)
+  return hasHead ? ask.logits(engine, rows, plan) : ask.hiddenStates(engine, rows, plan)
 }
 
 function greatestDifference(a: Float32Array, b: Float32Array): number {

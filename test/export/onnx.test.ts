@@ -3,16 +3,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { UnsupportedModelError } from '../../src/errors.ts'
 import { exportOnnx } from '../../src/export/onnx.ts'
 import { layOutData } from '../../src/export/onnxExternalData.ts'
 import type { OnnxDtype } from '../../src/export/onnxProducts.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
-import type { Engine, PruningPlan } from '../../src/types.ts'
+import type { PruningPlan } from '../../src/types.ts'
 import { agreementOf } from '../../src/verify/agreement.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -23,7 +25,7 @@ let engine: Engine
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'export-onnx-'))
   brown = await openModel('brown-llama', join(root, 'models/brown-llama'))
-  engine = openForward(brown)
+  engine = openLocalEngine(brown)
 })
 afterAll(async () => {
   await engine.close()
@@ -97,7 +99,7 @@ describe('an exported decoder', () => {
   ])('computes what the plan does, fed %s', async (_, sizes) => {
     const session = await sessionOf(brown, mixed, 'fp32', 'mixed')
     const logits = await chunked(session, sizes)
-    const ours = await engine.logits(rows, mixed)
+    const ours = await ask.logits(engine, rows, mixed)
     // of logits up to 20
     expectError(Math.max(...ours.map((value, i) => Math.abs(value - logits[i]!))), 9.6e-6)
     await session.release()
@@ -132,7 +134,7 @@ describe('an exported decoder', () => {
     const session = await sessionOf(brown, plan, 'fp32', 'none')
     expect(session.inputNames).toEqual(['input_ids', 'num_logits_to_keep'])
     const { logits } = await run(session, ids, tokens, {})
-    expectError(agreementOf(await engine.logits(rows, plan), logits, 4096).meanKl, 0)
+    expectError(agreementOf(await ask.logits(engine, rows, plan), logits, 4096).meanKl, 0)
     await session.release()
   })
 
@@ -147,7 +149,7 @@ describe('an exported decoder', () => {
       skip('onnxruntime-node cannot be fed half tensors on this Node')
     const session = await sessionOf(brown, mixed, dtype, dtype)
     const logits = await chunked(session, [9, 1, 14])
-    const { meanKl } = agreementOf(await engine.logits(rows, mixed), logits, 4096)
+    const { meanKl } = agreementOf(await ask.logits(engine, rows, mixed), logits, 4096)
     expect(meanKl).toBeLessThan(limit)
     expect(meanKl).toBeGreaterThan(0)
     await session.release()

@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { composeOnnx } from '../../src/export/onnxGraph.ts'
 import { architectures } from '../../src/model/architectures/known.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { PruningPlan } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 import {
   call,
@@ -88,7 +89,7 @@ describe.each([...families, ...variants])('%s', (path) => {
     const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 37 + 5) % model.sizes['V']!)
     for (const [name, plan] of plansOf(model)) {
       const [session] = await exportedSessions(model, plan, join(folder, 'model'), 'fp32', attention)
-      const ours = await engine.logits({ ids, rows: 1, rowLength: tokens }, plan)
+      const ours = await ask.logits(engine, { ids, rows: 1, rowLength: tokens }, plan)
       for (const sizes of [[tokens], [9, 1, 1, 13]]) {
         const difference = largestDifference(ours, await chunked(session!, ids, sizes))
         expectError(difference, measured, `without ${name}, in ${sizes.length} calls`)
@@ -156,12 +157,12 @@ describe('attention from plain operators', () => {
     if (dtype === 'fp16' && !feedsHalves) skip('onnxruntime-node cannot be fed half tensors on this Node')
     for (const path of ['tiny-random/bloom', 'tiny-random/gpt_neox', 'tiny-variants/gpt2-odd-heads']) {
       const model = await openTiny(path)
-      const engine = openForward(model, { threads: 1 })
+      const engine = openLocalEngine(model, { threads: 1 })
       const ids = Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 5) % model.sizes['V']!)
       const plan = plansOf(model)[3]![1]
       const [session] = await exportedSessions(model, plan, join(folder, 'dtypes'), dtype)
       const found = await chunked(session!, ids, [9, 1, 14])
-      const error = relativeError(await engine.logits({ ids, rows: 1, rowLength: 24 }, plan), found)
+      const error = relativeError(await ask.logits(engine, { ids, rows: 1, rowLength: 24 }, plan), found)
       expect(error, path).toBeLessThan(limit)
       expect(error, path).toBeGreaterThan(0)
       await Promise.all([session!.release(), engine.close(), model.weights.close()])
@@ -173,15 +174,15 @@ describe('attention from plain operators', () => {
     ...['tiny-random/llama', 'tiny-random/opt', 'tiny-variants/gemma2-window'],
   ])('sees no padding, on whichever side it is, also with a cache: %s', async (path) => {
     const model = await openTiny(path)
-    const engine = openForward(model, { threads: 1 })
+    const engine = openLocalEngine(model, { threads: 1 })
     const V = model.sizes['V']!
     const [session] = await exportedSessions(model, emptyPlan, join(folder, 'padded'), 'fp32', 'plain')
     try {
       const long = Int32Array.from({ length: 8 }, (_, i) => (i * 29 + 3) % V)
       const short = long.subarray(0, 5)
       const [all, some] = [
-        await engine.logits({ ids: long, rows: 1, rowLength: 8 }, emptyPlan),
-        await engine.logits({ ids: short, rows: 1, rowLength: 5 }, emptyPlan),
+        await ask.logits(engine, { ids: long, rows: 1, rowLength: 8 }, emptyPlan),
+        await ask.logits(engine, { ids: short, rows: 1, rowLength: 5 }, emptyPlan),
       ]
       // two rows: one whole, one that begins with padding; then a ninth token for both
       const left = Int32Array.of(...long, 1, 1, 1, ...short)
@@ -203,7 +204,7 @@ describe('attention from plain operators', () => {
         },
         first.caches,
       )
-      const next = await engine.logits({ ids: Int32Array.of(...short, 7), rows: 1, rowLength: 6 }, emptyPlan)
+      const next = await ask.logits(engine, { ids: Int32Array.of(...short, 7), rows: 1, rowLength: 6 }, emptyPlan)
       expectError(largestDifference(next.slice(5 * V), dataOf(second.outputs['logits']).slice(V)), measured)
     } finally {
       await session!.release()

@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { UnsupportedModelError } from '../../src/errors.ts'
 import { composeOnnx } from '../../src/export/onnxGraph.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { BlockId, PruningPlan, TokenRows } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 import {
   type Caches,
@@ -136,7 +137,7 @@ describe.each(fixtures)('%s', (path) => {
     for (const [name, asked] of plans) {
       const plan = fitting(model, asked)
       const sessions = await exportedSessions(model, plan, join(folder, 'model'))
-      const ours = await engine.logits(rows, plan)
+      const ours = await ask.logits(engine, rows, plan)
       for (const sizes of [[targets], new Array<number>(targets).fill(1), [5, 1, 18]]) {
         const found = await decode(sessions, rows, model.sizes['V']!, sizes)
         expectError(largestDifference(ours, found), measured, `without ${name}, in ${sizes.length} calls`)
@@ -159,12 +160,12 @@ describe.each(['bart', 'marian', 't5'])('%s', (name) => {
   ] as const)('stays near the plan in %s, also with a cache', async ([dtype, limit], { skip }) => {
     if (dtype === 'fp16' && !feedsHalves) skip('onnxruntime-node cannot be fed half tensors on this Node')
     const model = await openTiny(`tiny-random/${name}`)
-    const engine = openForward(model, { threads: 1 })
+    const engine = openLocalEngine(model, { threads: 1 })
     const rows = rowsOf(model)
     const plan = fitting(model, mixed)
     const sessions = await exportedSessions(model, plan, join(folder, 'model'), dtype)
     const found = await decode(sessions, rows, model.sizes['V']!, [5, 1, 18])
-    const error = relativeError(await engine.logits(rows, plan), found)
+    const error = relativeError(await ask.logits(engine, rows, plan), found)
     expect(error).toBeLessThan(limit)
     expect(error).toBeGreaterThan(0)
     for (const session of sessions) await session.release()
@@ -223,13 +224,13 @@ it('gives distances beyond the last range of T5 its bias', async () => {
   const dense = await openTiny('tiny-random/t5')
   // sources have 22 tokens and targets 24
   const model = { ...dense, config: { ...dense.config, relative_attention_max_distance: 17 } }
-  const engine = openForward(model, { threads: 1 })
+  const engine = openLocalEngine(model, { threads: 1 })
   const rows = rowsOf(model)
   const sessions = await exportedSessions(model, emptyPlan, join(folder, 'far'))
-  const ours = await engine.logits(rows, emptyPlan)
+  const ours = await ask.logits(engine, rows, emptyPlan)
   expectError(largestDifference(ours, await decode(sessions, rows, model.sizes['V']!, [5, 1, 18])), measured)
-  const usual = openForward(dense, { threads: 1 })
-  expect(largestDifference(ours, await usual.logits(rows, emptyPlan))).toBeGreaterThan(30 * measured)
+  const usual = openLocalEngine(dense, { threads: 1 })
+  expect(largestDifference(ours, await ask.logits(usual, rows, emptyPlan))).toBeGreaterThan(30 * measured)
   for (const session of sessions) await session.release()
   await Promise.all([engine.close(), usual.close(), dense.weights.close()])
 })

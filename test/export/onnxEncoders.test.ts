@@ -2,13 +2,14 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { UnsupportedModelError } from '../../src/errors.ts'
 import { composeOnnx } from '../../src/export/onnxGraph.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { BlockId, PruningPlan, TokenRows } from '../../src/types.ts'
 import { predict, predictionsOf } from '../../src/verify/predictions.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 import {
   call,
@@ -115,7 +116,7 @@ it('a second text is of the second token type, where the family has types', asyn
   const types = await read(table)
   const width = model.sizes['D']!
   const isSecond = types.slice(width)
-  const moved = openForward(
+  const moved = openLocalEngine(
     {
       ...model,
       weights: {
@@ -125,14 +126,14 @@ it('a second text is of the second token type, where the family has types', asyn
     },
     { threads: 1 },
   )
-  const untyped = openForward(model, { threads: 1 })
+  const untyped = openLocalEngine(model, { threads: 1 })
   // without attention every position stands alone
   const plan = without(
     ...model.blocks.filter(({ kind }) => kind === 'attention').map(({ layer }) => `${layer}.attention`),
   )
   const [alone] = await exportedSessions(model, plan, join(folder, 'types'))
   const { outputs } = await call(alone!, { ...inputsOf(rows), token_type_ids: second })
-  const [firsts, seconds] = [await untyped.logits(rows, plan), await moved.logits(rows, plan)]
+  const [firsts, seconds] = [await ask.logits(untyped, rows, plan), await ask.logits(moved, rows, plan)]
   const V = model.sizes['V']!
   const expected = firsts.map((value, i) => (Math.floor(i / V) % 12 < 6 ? value : seconds[i]!))
   expectError(largestDifference(expected, dataOf(outputs['logits'])), measured)

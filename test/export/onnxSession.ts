@@ -1,12 +1,13 @@
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { exportOnnx } from '../../src/export/onnx.ts'
 import type { OnnxAttention, OnnxDtype } from '../../src/export/onnxProducts.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
-import type { Engine, PruningPlan } from '../../src/types.ts'
+import type { PruningPlan } from '../../src/types.ts'
 
 /** The binding of onnxruntime-node 1.30 cannot read the Float16Array that its own tensors are made of where Node has one. */
 export const feedsHalves = !('Float16Array' in globalThis)
@@ -36,7 +37,7 @@ export function openedTiny(path: string): { readonly model: Model; readonly engi
   const opened = {} as { model: Model; engine: Engine }
   beforeAll(async () => {
     opened.model = await openTiny(path)
-    opened.engine = openForward(opened.model, { threads: 1 })
+    opened.engine = openLocalEngine(opened.model, { threads: 1 })
   })
   afterAll(async () => {
     await opened.engine?.close()

@@ -1,5 +1,6 @@
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
+import { cpuDevice } from '../../src/device/cpu.ts'
 import { environmentCache } from '../../src/engine/environment.ts'
 import { type AttentionKernel, attentionGraph } from '../../src/graph/attention.ts'
 import { type QueryPieces, queryPieces } from '../../src/graph/attentionToOnnx.ts'
@@ -120,11 +121,11 @@ async function run(
   const graph = attentionGraph(form, kvHeads, kernel)
   const keys = kvHeads * form.headDim
   const sizes: Record<string, number> = { B: rows, T: tokens, D: 12, Q: keys * form.groupSize, KV: keys }
-  const environment = environmentCache()
+  const environment = environmentCache(cpuDevice(1))
   const feeds: Record<string, ort.Tensor> = {}
   for (const { value, source } of graph.inputs) {
     if (source.from === 'environment') {
-      feeds[value.name] = environment(source.of, rows, tokens)
+      feeds[value.name] = environment(source.of, rows, tokens) as ort.Tensor
       continue
     }
     const shape = value.dims.map((dim) => (typeof dim === 'string' ? sizes[dim]! : dim))

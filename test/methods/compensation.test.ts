@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { flap } from '../../src/methods/flap.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
 import { describeModel } from '../../src/model/describe.ts'
@@ -9,7 +10,8 @@ import type { Model } from '../../src/model/model.ts'
 import { decodeBias, encodeBias } from '../../src/model/outputBias.ts'
 import { checkPlan, emptyPlan, planKey, removedParameters } from '../../src/model/plan.ts'
 import { hiddenDistanceObjective } from '../../src/objectives/hiddenDistance.ts'
-import type { Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { PruningPlan, TokenRows } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 
 /** Without biases, with, input-first, with norms behind the branch or in the stream, and with two stacks. */
@@ -28,7 +30,7 @@ describe.each(fixtures)('the bias compensation of FLAP on %s', (name) => {
   beforeAll(async () => {
     const folder = resolve(import.meta.dirname, '../fixtures/tiny-random', name)
     model = describeModel(name, folder, await openFolder(folder))
-    engine = openForward(model, { threads: 1 })
+    engine = openLocalEngine(model, { threads: 1 })
   })
   afterAll(async () => {
     await engine?.close()
@@ -46,10 +48,10 @@ describe.each(fixtures)('the bias compensation of FLAP on %s', (name) => {
   it('loses nothing where a channel is always at its mean, as in a text of one token', async () => {
     const rows = rowsFor(model, 1)
     const plan = await planOn(rows)
-    const dense = await engine.hiddenStates(rows, emptyPlan)
-    const kept = plan.blocks.length === 0 ? await engine.hiddenStates(rows, plan) : dense
+    const dense = await ask.hiddenStates(engine, rows, emptyPlan)
+    const kept = plan.blocks.length === 0 ? await ask.hiddenStates(engine, rows, plan) : dense
     expectError(largest(kept, dense), 2.4e-6)
-    const without = await engine.hiddenStates(rows, { ...plan, outputBiases: {} })
+    const without = await ask.hiddenStates(engine, rows, { ...plan, outputBiases: {} })
     expect(largest(without, dense)).toBeGreaterThan(1e-4)
   })
 
@@ -58,11 +60,14 @@ describe.each(fixtures)('the bias compensation of FLAP on %s', (name) => {
     const plan = await planOn(rows)
     const pruned = applyPlan(model, plan)
     expect(pruned.parameters).toBe(model.parameters - removedParameters(model, plan))
-    const own = openForward(pruned, { threads: 1 })
-    const [planned, applied] = [await engine.hiddenStates(rows, plan), await own.hiddenStates(rows, emptyPlan)]
+    const own = openLocalEngine(pruned, { threads: 1 })
+    const [planned, applied] = [
+      await ask.hiddenStates(engine, rows, plan),
+      await ask.hiddenStates(own, rows, emptyPlan),
+    ]
     await own.close()
     expectError(largest(planned, applied), 0)
-    expect(largest(planned, await engine.hiddenStates(rows, { ...plan, outputBiases: {} }))).toBeGreaterThan(1e-4)
+    expect(largest(planned, await ask.hiddenStates(engine, rows, { ...plan, outputBiases: {} }))).toBeGreaterThan(1e-4)
   })
 })
 

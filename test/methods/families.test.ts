@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { methods, optionsOf } from '../../src/methods/known.ts'
 import type { MethodOptions } from '../../src/methods/method.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
@@ -10,7 +11,7 @@ import type { Model } from '../../src/model/model.ts'
 import { emptyPlan, removedParameters } from '../../src/model/plan.ts'
 import { hiddenDistanceObjective } from '../../src/objectives/hiddenDistance.ts'
 import { distanceObjective } from '../../src/objectives/outputDistance.ts'
-import type { Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { PruningPlan, TokenRows } from '../../src/types.ts'
 
 const decoders = 'bloom falcon gemma gemma2 gemma3 gpt2 gpt_neox llama mistral opt phi phi3 qwen2 qwen3'.split(' ')
 const others = 'bart bert bert-cls distilbert flan-t5-gated marian roberta t5'.split(' ')
@@ -42,7 +43,7 @@ describe.each(fixtures)('%s', (path) => {
   beforeAll(async () => {
     const folder = fileURLToPath(new URL(`../fixtures/${path}`, import.meta.url))
     model = describeModel(path, folder, await openFolder(folder))
-    engine = openForward(model, { threads: 1 })
+    engine = openLocalEngine(model, { threads: 1 })
     rows = rowsFor(model)
   })
   afterAll(async () => {

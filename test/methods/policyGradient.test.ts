@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { EngineError, PlanError } from '../../src/errors.ts'
+import type { ChannelStatistics } from '../../src/measures/channelStatistics.ts'
 import { projectOntoBudget } from '../../src/methods/budgetProjection.ts'
 import { type PolicyGradientOptions, policyGradient, scoreFunctionGradient } from '../../src/methods/policyGradient.ts'
 import type { Model } from '../../src/model/model.ts'
 import { Random } from '../../src/tensor/random.ts'
-import type { ChannelStatistics, Engine, PruningPlan, PruningStep } from '../../src/types.ts'
-import { noRows, take, toyModel, toyRows } from './toy.ts'
+import type { PruningPlan, PruningStep } from '../../src/types.ts'
+import { noRows, take, toyEngine, toyModel, toyRows } from './toy.ts'
 
 const sum = (values: ArrayLike<number>) => Array.from(values).reduce((total, value) => total + value, 0)
 
@@ -100,11 +101,9 @@ function optimum(): string[] {
   return best.blocks
 }
 
-const noEngine: Pick<Engine, 'channelStatistics'> = {
-  channelStatistics: async () => {
-    throw new Error('blocks have no channels to ask for')
-  },
-}
+const noEngine = toyEngine('channelStatistics', () => {
+  throw new Error('blocks have no channels to ask for')
+})
 const search = (more: Partial<PolicyGradientOptions> = {}): AsyncGenerator<PruningStep, void> =>
   policyGradient(model, objective, noEngine, noRows, {
     granularities: ['blocks'],
@@ -209,10 +208,9 @@ describe('channels and head groups', () => {
     absoluteWeight: flat,
     squaredWeight: flat,
   })
-  const engine: Pick<Engine, 'channelStatistics'> = {
-    channelStatistics: async (_, ids) =>
-      ids.map((id) => statistics(id.endsWith('mlp') ? [9, 1, 16, 4] : [1, 1, 25, 25])),
-  }
+  const engine = toyEngine('channelStatistics', ({ blocks }) =>
+    blocks.map((id) => statistics(id.endsWith('mlp') ? [9, 1, 16, 4] : [1, 1, 25, 25])),
+  )
   const removedUnits = ({ blocks: gone, units }: PruningPlan) =>
     gone.length * 4 + Object.values(units).reduce((total, indices) => total + (indices?.length ?? 0), 0)
 

@@ -1,6 +1,8 @@
+import type { Engine } from '../../src/measures/measurement.ts'
+import type { MeasureName, Measures } from '../../src/measures/registry.ts'
 import type { Model } from '../../src/model/model.ts'
 import { planKey } from '../../src/model/plan.ts'
-import type { Block, BlockId, Engine, Objective, PruningPlan, PruningStep, RowObjective } from '../../src/types.ts'
+import type { Block, BlockId, Objective, PruningPlan, PruningStep, RowObjective } from '../../src/types.ts'
 
 /** A decoder of `layers` layers whose blocks have one weight matrix each, of the numbers in `weights`; default 1. */
 export function toyModel(layers: number, weights: Readonly<Record<string, readonly number[]>> = {}): Model {
@@ -49,13 +51,26 @@ export function toyRows(rows: number, lossOf: (plan: PruningPlan, row: number) =
   }
 }
 
+/** An engine that answers one measure, the same for every plan. */
+export function toyEngine<Name extends MeasureName>(
+  answers: Name,
+  answer: (options: Measures[Name]['options']) => Measures[Name]['result'],
+): Engine {
+  return {
+    put: async () => 'toy',
+    async measure({ plans, measure: { name, ...options } }) {
+      if ((name as string) !== answers) throw new Error(`a toy engine for ${answers} was asked for ${name}`)
+      return plans.map(() => answer(options as never)) as never
+    },
+    close: async () => {},
+  }
+}
+
 /** An engine whose similarities are a function of the span. */
 export function toySimilarities(of: (first: string, last: string, measure: string) => number) {
-  const engine: Pick<Engine, 'similarities'> = {
-    similarities: async (_, spans, { measure }) =>
-      spans.map(([first, last]) => Float64Array.of(of(first, last, measure), of(first, last, measure))),
-  }
-  return engine
+  return toyEngine('similarity', ({ spans, by }) =>
+    spans.map(([first, last]) => Float64Array.of(of(first, last, by), of(first, last, by))),
+  )
 }
 
 /** The first `steps` steps, or all. */

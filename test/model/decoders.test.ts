@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
 import { architectures } from '../../src/model/architectures/known.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan, removedParameters } from '../../src/model/plan.ts'
-import type { Block, Engine, PruningPlan } from '../../src/types.ts'
+import type { Block, PruningPlan } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 import { type Fixture, openFixture } from './openFixture.ts'
 
@@ -37,8 +39,8 @@ describe.each(fixtures)('%s', (path) => {
 
   beforeAll(async () => {
     fixture = await openFixture(path)
-    engine = openForward(fixture.model, { threads: 1 })
-    dense = await engine.logits(fixture.rows, emptyPlan)
+    engine = openLocalEngine(fixture.model, { threads: 1 })
+    dense = await ask.logits(engine, fixture.rows, emptyPlan)
   })
   afterAll(async () => {
     await engine?.close()
@@ -52,14 +54,14 @@ describe.each(fixtures)('%s', (path) => {
     expectError(greatestDifference(last, expected.logits_last), 6.2e-6)
     const sum = dense.reduce((total, logit) => total + Math.abs(logit), 0)
     expectError(Math.abs(sum / expected.logits_sum_abs - 1), 8.3e-8)
-    const [losses] = await engine.tokenLosses(rows, [emptyPlan])
+    const [losses] = await ask.tokenLosses(engine, rows, [emptyPlan])
     const loss = losses!.reduce((total, nats) => total + nats, 0) / (rows.rows * (rows.rowLength - 1))
     expectError(Math.abs(loss / expected.loss - 1), 1.4e-7)
   })
 
   it('gives the same logits with the fused kernel and from primitives', async () => {
-    const primitives = openForward(fixture.model, { threads: 1, kernel: 'primitives' })
-    expectError(greatestDifference(await primitives.logits(fixture.rows, emptyPlan), dense), 8.2e-6)
+    const primitives = openLocalEngine(fixture.model, { threads: 1, kernel: 'primitives' })
+    expectError(greatestDifference(await ask.logits(primitives, fixture.rows, emptyPlan), dense), 8.2e-6)
     await primitives.close()
   })
 
@@ -77,7 +79,7 @@ describe.each(fixtures)('%s', (path) => {
 
   it.each(['attention', 'mlp'] as const)('removing an %s equals zeroing its output projection', async (kind) => {
     const block = fixture.model.blocks.findLast((candidate) => candidate.kind === kind)!
-    const removed = await engine.logits(fixture.rows, { blocks: [block.id], units: {} })
+    const removed = await ask.logits(engine, fixture.rows, { blocks: [block.id], units: {} })
     const zeroed = await logitsWithout(fixture, block, () => true)
     expect(greatestDifference(removed, dense)).toBeGreaterThan(1e-4)
     expectError(greatestDifference(removed, zeroed), 0)
@@ -88,7 +90,7 @@ describe.each(fixtures)('%s', (path) => {
     // the only unit of a block goes with the block, whose bias would stay behind a mask
     const units = [0, 1, block.units - 1].filter((unit, i, all) => unit < block.units - 1 && all.indexOf(unit) === i)
     if (block.units === 1) skip('its one unit goes with the block')
-    const removed = await engine.logits(fixture.rows, { blocks: [], units: { [block.id]: units } })
+    const removed = await ask.logits(engine, fixture.rows, { blocks: [], units: { [block.id]: units } })
     const channels = kind === 'attention' ? headChannels(fixture.model) : 1
     const masked = await logitsWithout(fixture, block, (input) => units.includes(Math.floor(input / channels)))
     expect(greatestDifference(removed, dense)).toBeGreaterThan(1e-5)
@@ -98,10 +100,10 @@ describe.each(fixtures)('%s', (path) => {
   it('evaluates plans together as it evaluates them one by one', async () => {
     const { model, rows } = fixture
     const plans = [...model.blocks.map(({ id }) => ({ blocks: [id], units: {} })), emptyPlan]
-    const together = await engine.tokenLosses(rows, plans)
+    const together = await ask.tokenLosses(engine, rows, plans)
     for (const [i, plan] of plans.entries()) {
       // another object, for which the engine remembers nothing
-      expect(await engine.tokenLosses({ ...rows }, [plan])).toEqual([together[i]])
+      expect(await ask.tokenLosses(engine, { ...rows }, [plan])).toEqual([together[i]])
     }
   })
 
@@ -121,8 +123,8 @@ describe.each(fixtures)('%s', (path) => {
     }
     const applied = applyPlan(applyPlan(model, first), second)
     expect(applied.parameters).toBe(model.parameters - removedParameters(model, both))
-    const forward = openForward(applied, { threads: 1 })
-    expectError(greatestDifference(await forward.logits(rows, emptyPlan), await engine.logits(rows, both)), 0)
+    const forward = openLocalEngine(applied, { threads: 1 })
+    expectError(greatestDifference(await ask.logits(forward, rows, emptyPlan), await ask.logits(engine, rows, both)), 0)
     await forward.close()
   })
 })
@@ -148,8 +150,8 @@ async function logitsWithout({ model, rows }: Fixture, block: Block, isGone: (in
     const inputs = values.length / outputs
     return values.map((value, i) => (isGone(inputFirst ? Math.floor(i / outputs) : i % inputs) ? 0 : value))
   }
-  const forward = openForward({ ...model, weights: { ...model.weights, read } }, { threads: 1 })
-  const logits = await forward.logits(rows, emptyPlan)
+  const forward = openLocalEngine({ ...model, weights: { ...model.weights, read } }, { threads: 1 })
+  const logits = await ask.logits(forward, rows, emptyPlan)
   await forward.close()
   return logits
 }

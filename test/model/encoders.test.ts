@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { UnsupportedModelError } from '../../src/errors.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
 import { architectures } from '../../src/model/architectures/known.ts'
 import { describeModel } from '../../src/model/describe.ts'
@@ -10,7 +11,8 @@ import { openFolder } from '../../src/model/folder.ts'
 import type { Model } from '../../src/model/model.ts'
 import { blockSizes, emptyPlan, planKey, removedParameters } from '../../src/model/plan.ts'
 import { tasksOf } from '../../src/model/task.ts'
-import type { Block, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { Block, PruningPlan, TokenRows } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 
 /** The families as transformers' defaults make them. */
@@ -41,7 +43,7 @@ describe.each(fixtures)('%s', (path) => {
 
   beforeAll(async () => {
     fixture = await openFixture(path)
-    engine = openForward(fixture.model, { threads: 1 })
+    engine = openLocalEngine(fixture.model, { threads: 1 })
     dense = await outputs(engine, fixture, emptyPlan)
   })
   afterAll(async () => {
@@ -66,14 +68,14 @@ describe.each(fixtures)('%s', (path) => {
     }
     expect(expected.loss === undefined).toBe(!isPredicting)
     if (expected.loss === undefined) return
-    const [losses] = await engine.tokenLosses(rows, [emptyPlan])
+    const [losses] = await ask.tokenLosses(engine, rows, [emptyPlan])
     const targets = (rows.decoder ?? rows).targets!.filter((target) => target >= 0)
     const loss = losses!.reduce((total, nats) => total + nats, 0) / targets.length
     expectError(Math.abs(loss / expected.loss - 1), 6.5e-7)
   })
 
   it('gives the same with the fused kernel and from primitives, for all heads and for some', async () => {
-    const primitives = openForward(fixture.model, { threads: 1, kernel: 'primitives' })
+    const primitives = openLocalEngine(fixture.model, { threads: 1, kernel: 'primitives' })
     const some: PruningPlan = { blocks: [], units: Object.fromEntries(attentions(fixture).map(({ id }) => [id, [1]])) }
     for (const plan of [emptyPlan, some]) {
       const fused = await outputs(engine, fixture, plan)
@@ -120,7 +122,10 @@ describe.each(fixtures)('%s', (path) => {
     const kept: PruningPlan = { blocks: [last.id], units: {} }
     const dropped: PruningPlan = { ...kept, outputNorms: 'drop' }
     expect(planKey(kept)).not.toBe(planKey(dropped))
-    const [withNorm, without] = [await engine.hiddenStates(rows, kept), await engine.hiddenStates(rows, dropped)]
+    const [withNorm, without] = [
+      await ask.hiddenStates(engine, rows, kept),
+      await ask.hiddenStates(engine, rows, dropped),
+    ]
     if (norm === undefined) return expect(without).toEqual(withNorm)
     const scale = await model.weights.read(norm[0])
     const bias = await model.weights.read(last.weights['outputNormBias']![0])
@@ -139,8 +144,8 @@ describe.each(fixtures)('%s', (path) => {
     ]
     const evaluate = (of: TokenRows, asked: readonly PruningPlan[]) =>
       fixture.isPredicting
-        ? engine.tokenLosses(of, asked)
-        : engine.hiddenDistances(of, asked, { measure: 'meanSquared' })
+        ? ask.tokenLosses(engine, of, asked)
+        : ask.hiddenDistances(engine, of, asked, { by: 'meanSquared' })
     const together = await evaluate(rows, plans)
     for (const [i, plan] of plans.entries()) {
       // another object, for which the engine remembers nothing
@@ -158,7 +163,7 @@ describe.each(fixtures)('%s', (path) => {
       const both: PruningPlan = { blocks: removed.slice(0, 3), units: { [attention.id]: [0, 1] }, outputNorms }
       const applied = applyPlan(applyPlan(model, first), second)
       expect(applied.parameters).toBe(model.parameters - removedParameters(model, both))
-      const forward = openForward(applied, { threads: 1 })
+      const forward = openLocalEngine(applied, { threads: 1 })
       const planned = await outputs(engine, fixture, both)
       expectError(greatestDifference(await outputs(forward, fixture, emptyPlan), planned), 0)
       await forward.close()
@@ -168,11 +173,11 @@ describe.each(fixtures)('%s', (path) => {
   it('measures how far hidden states move', async () => {
     const { model, rows } = fixture
     const plan: PruningPlan = { blocks: [model.blocks.at(-1)!.id], units: {} }
-    const [h, moved] = [await engine.hiddenStates(rows, emptyPlan), await engine.hiddenStates(rows, plan)]
+    const [h, moved] = [await ask.hiddenStates(engine, rows, emptyPlan), await ask.hiddenStates(engine, rows, plan)]
     const read = rows.decoder ?? rows
     const width = model.sizes['D']!
     for (const measure of ['cosine', 'meanSquared'] as const) {
-      const [none, some] = await engine.hiddenDistances(rows, [emptyPlan, plan], { measure })
+      const [none, some] = await ask.hiddenDistances(engine, rows, [emptyPlan, plan], { by: measure })
       expect(Math.max(...none!.map(Math.abs))).toBeLessThan(1e-12)
       for (let row = 0; row < read.rows; row++) {
         const tokens = read.lengths?.[row] ?? read.rowLength
@@ -190,27 +195,29 @@ describe.each(fixtures)('%s', (path) => {
 
 it.each(variants)('%s: what stands in the padding changes nothing', async (name) => {
   const { model, rows, isPredicting } = await openFixture(`tiny-encoders/${name}`)
-  const engine = openForward(model, { threads: 1 })
+  const engine = openLocalEngine(model, { threads: 1 })
   const ids = rows.ids.map((id, i) => (isPadding(rows, i) ? 7 : id))
   expect(ids).not.toEqual(rows.ids)
   const changed = { ...rows, ids }
-  const [a, b] = [await engine.hiddenStates(rows, emptyPlan), await engine.hiddenStates(changed, emptyPlan)]
+  const [a, b] = [await ask.hiddenStates(engine, rows, emptyPlan), await ask.hiddenStates(engine, changed, emptyPlan)]
   const read = rows.decoder ?? rows
   const width = model.sizes['D']!
   const kept = (_: number, i: number) => !isPadding(read, Math.floor(i / width))
   expect(b.filter(kept)).toEqual(a.filter(kept))
   if (isPredicting) {
-    expect(await engine.tokenLosses(changed, [emptyPlan])).toEqual(await engine.tokenLosses(rows, [emptyPlan]))
+    expect(await ask.tokenLosses(engine, changed, [emptyPlan])).toEqual(
+      await ask.tokenLosses(engine, rows, [emptyPlan]),
+    )
   }
   await Promise.all([engine.close(), model.weights.close()])
 })
 
 it.each(families)('%s: full rows give the same whether or not they are told to be full', async (name) => {
   const { model, rows } = await openFixture(`tiny-random/${name}`)
-  const engine = openForward(model, { threads: 1 })
+  const engine = openLocalEngine(model, { threads: 1 })
   expect(rows.lengths).toBeUndefined()
   const told = { ...rows, lengths: new Int32Array(rows.rows).fill(rows.rowLength) }
-  const [a, b] = [await engine.hiddenStates(rows, emptyPlan), await engine.hiddenStates(told, emptyPlan)]
+  const [a, b] = [await ask.hiddenStates(engine, rows, emptyPlan), await ask.hiddenStates(engine, told, emptyPlan)]
   // two kernels
   expectError(greatestDifference(a, b), 6e-6)
   await Promise.all([engine.close(), model.weights.close()])
@@ -219,14 +226,14 @@ it.each(families)('%s: full rows give the same whether or not they are told to b
 it.each(['t5', 'flan-t5-gated'])('%s keeps its position bias when the attention that stores it goes', async (name) => {
   const fixture = await openFixture(`tiny-random/${name}`)
   const { model } = fixture
-  const engine = openForward(model, { threads: 1 })
+  const engine = openLocalEngine(model, { threads: 1 })
   const plan: PruningPlan = { blocks: ['encoder.0.attention', 'decoder.0.attention'], units: {} }
   const pruned = await outputs(engine, fixture, plan)
   const read = async (tensor: string) => {
     const values = await model.weights.read(tensor)
     return tensor.includes('relative_attention_bias') ? values.fill(0) : values
   }
-  const unbiased = openForward({ ...model, weights: { ...model.weights, read } }, { threads: 1 })
+  const unbiased = openLocalEngine({ ...model, weights: { ...model.weights, read } }, { threads: 1 })
   expect(greatestDifference(await outputs(unbiased, fixture, plan), pruned)).toBeGreaterThan(1e-4)
   const left = applyPlan(model, plan)
   expect(Object.values(left.outer).flat().join(' ')).toContain('relative_attention_bias')
@@ -250,7 +257,7 @@ it.each([
   const opened = await openFolder(folder)
   const open = () => {
     const model = describeModel(path, folder, { ...opened, config: { ...opened.config, ...changes } })
-    return openForward(model, { threads: 1 })
+    return openLocalEngine(model, { threads: 1 })
   }
   expect(open).toThrow(UnsupportedModelError)
   expect(open).toThrow(`"${name}"`)
@@ -279,19 +286,19 @@ it('says what each kind of model is scored by', async () => {
 
 it('refuses to predict what the rows do not say, and rows longer than the positions', async () => {
   const { model, rows } = await openFixture('tiny-random/bert')
-  const engine = openForward(model, { threads: 1 })
-  await expect(engine.tokenLosses(rows, [emptyPlan])).rejects.toThrow('targets')
+  const engine = openLocalEngine(model, { threads: 1 })
+  await expect(ask.tokenLosses(engine, rows, [emptyPlan])).rejects.toThrow('targets')
   const long = { ids: new Int32Array(300), rows: 1, rowLength: 300 }
-  await expect(engine.hiddenStates(long, emptyPlan)).rejects.toThrow('256 positions')
+  await expect(ask.hiddenStates(engine, long, emptyPlan)).rejects.toThrow('256 positions')
   await Promise.all([engine.close(), model.weights.close()])
   const bare = await openFixture('tiny-encoders/bert-headless')
-  const headless = openForward(bare.model, { threads: 1 })
+  const headless = openLocalEngine(bare.model, { threads: 1 })
   const predicting = { ...bare.rows, targets: bare.rows.ids }
-  await expect(headless.tokenLosses(predicting, [emptyPlan])).rejects.toThrow(UnsupportedModelError)
+  await expect(ask.tokenLosses(headless, predicting, [emptyPlan])).rejects.toThrow(UnsupportedModelError)
   await Promise.all([headless.close(), bare.model.weights.close()])
   const pair = await openFixture('tiny-random/t5')
-  const decoding = openForward(pair.model, { threads: 1 })
-  await expect(decoding.tokenLosses({ ...pair.rows, decoder: undefined }, [emptyPlan])).rejects.toThrow('decoder')
+  const decoding = openLocalEngine(pair.model, { threads: 1 })
+  await expect(ask.tokenLosses(decoding, { ...pair.rows, decoder: undefined }, [emptyPlan])).rejects.toThrow('decoder')
   await Promise.all([decoding.close(), pair.model.weights.close()])
 })
 
@@ -379,7 +386,7 @@ function attentions({ model }: Fixture): Block[] {
 
 /** The logits, or the hidden states of a model without a head. */
 function outputs(engine: Engine, { rows, hasHead }: Fixture, plan: PruningPlan): Promise<Float32Array> {
-  return hasHead ? engine.logits(rows, plan) : engine.hiddenStates(rows, plan)
+  return hasHead ? ask.logits(engine, rows, plan) : ask.hiddenStates(engine, rows, plan)
 }
 
 /** Outputs with 0 for the inputs of a block's output projection that `isGone` names; its bias too when all go. */
@@ -396,7 +403,7 @@ async function outputsWithout(fixture: Fixture, block: Block, isGone: (input: nu
     const inputs = values.length / outputSize
     return values.map((value, i) => (isGone(i % inputs) ? 0 : value))
   }
-  const forward = openForward({ ...model, weights: { ...model.weights, read } }, { threads: 1 })
+  const forward = openLocalEngine({ ...model, weights: { ...model.weights, read } }, { threads: 1 })
   const result = await outputs(forward, fixture, emptyPlan)
   await forward.close()
   return result

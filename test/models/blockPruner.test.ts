@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { openEngine } from '../../src/engine/engine.ts'
+import { openEngine } from '../../src/engine/threadEngine.ts'
 import { blockPruner } from '../../src/methods/blockPruner.ts'
 import { loadModel } from '../../src/model/load.ts'
 import { perplexityObjective } from '../../src/objectives/perplexity.ts'

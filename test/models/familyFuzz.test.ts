@@ -4,15 +4,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { UnsupportedModelError } from '../../src/errors.ts'
 import { exportGguf } from '../../src/export/gguf.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import { Random } from '../../src/tensor/random.ts'
-import type { Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { PruningPlan, TokenRows } from '../../src/types.ts'
 import { predict, predictionsOf } from '../../src/verify/predictions.ts'
+import * as ask from '../asked.ts'
 import { byteTokenizer } from '../export/byteTokenizer.ts'
 import { call, dataOf, exportedSessions, int64, largestDifference } from '../export/onnxSession.ts'
 import { expectError } from '../measured.ts'
@@ -41,7 +43,7 @@ interface Opened {
 
 async function using<Result>(path: string, use: (opened: Opened) => Promise<Result>): Promise<Result> {
   const model = await openModel(path, path)
-  const engine = openForward(model, { threads: 1 })
+  const engine = openLocalEngine(model, { threads: 1 })
   try {
     return await use({ model, engine })
   } finally {
@@ -113,9 +115,9 @@ async function checkDense({ model, engine }: Opened, name: string): Promise<void
 /** Plans that share what they have in common give what each gives alone. */
 async function checkTogether({ model, engine }: Opened, plans: readonly PruningPlan[], name: string): Promise<void> {
   const rows = casesRows(model)
-  const together = await engine.hiddenDistances(rows, plans, { measure: 'meanSquared' })
+  const together = await ask.hiddenDistances(engine, rows, plans, { by: 'meanSquared' })
   for (const [i, plan] of plans.entries()) {
-    const [alone] = await engine.hiddenDistances(rows, [plan], { measure: 'meanSquared' })
+    const [alone] = await ask.hiddenDistances(engine, rows, [plan], { by: 'meanSquared' })
     expectClose(Float32Array.from(together[i]!), Float32Array.from(alone!), `${name}, ${plans.length} plans together`)
   }
 }

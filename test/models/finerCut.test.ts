@@ -1,12 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
+import type { OutputDistance } from '../../src/measures/distanceRecipes.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { finerCut } from '../../src/methods/finerCut.ts'
 import { loadModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan, withoutBlock } from '../../src/model/plan.ts'
 import { distanceObjective } from '../../src/objectives/outputDistance.ts'
 import { perplexityObjective } from '../../src/objectives/perplexity.ts'
-import type { BlockId, Engine, OutputDistance, PruningPlan } from '../../src/types.ts'
+import type { BlockId, PruningPlan } from '../../src/types.ts'
 import { expectError } from '../measured.ts'
 import { referenceOf, referenceRows, smollm2 } from './smollm2.ts'
 
@@ -37,7 +39,7 @@ describe.runIf(path !== undefined)('FinerCut on SmolLM2-135M, 2 x 32 tokens', ()
   let engine: Engine
   beforeAll(async () => {
     model = await loadModel(path!)
-    engine = openForward(model)
+    engine = openLocalEngine(model)
   })
   afterAll(async () => {
     await engine.close()

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { shortenedLlama } from '../../src/methods/shortenedLlama.ts'
 import { loadModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { perplexityObjective } from '../../src/objectives/perplexity.ts'
-import type { Engine, LossArithmetic, Objective } from '../../src/types.ts'
+import type { LossArithmetic, Objective } from '../../src/types.ts'
 import { expectError } from '../measured.ts'
 import { referenceOf, referenceRows, smollm2 } from './smollm2.ts'
 
@@ -19,7 +20,7 @@ describe.runIf(path !== undefined)('Shortened LLaMA on SmolLM2-135M', () => {
   let engine: Engine
   beforeAll(async () => {
     model = await loadModel(path!)
-    engine = openForward(model)
+    engine = openLocalEngine(model)
   })
   afterAll(async () => {
     await engine.close()

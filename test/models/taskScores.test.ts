@@ -7,7 +7,7 @@ import { sentenceRows } from '../../src/data/sentenceRows.ts'
 import { taskRows } from '../../src/data/taskRows.ts'
 import { readTexts } from '../../src/data/textSource.ts'
 import { loadTokenizer } from '../../src/data/tokenizer.ts'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { embeddingsOf } from '../../src/evaluate/embeddings.ts'
 import { measurePerplexity } from '../../src/evaluate/perplexity.ts'
 import { loadModel } from '../../src/model/load.ts'
@@ -36,7 +36,7 @@ describe.each(python === undefined ? [] : folders)('%s', (folder) => {
   test('gives the numbers of transformers', async () => {
     const model = await loadModel(folder)
     const task = tasksOf(model)[0]!
-    const engine = openForward(model)
+    const engine = openLocalEngine(model)
     if (task === 'hiddenStates') {
       // a batch of 20 sentences padded together here, each of them alone there
       const texts = await readTexts('embedded:test')

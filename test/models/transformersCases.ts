@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
 import type { Model } from '../../src/model/model.ts'
 import { blockSizes } from '../../src/model/plan.ts'
@@ -49,7 +49,7 @@ export function casesRows({ architecture, sizes }: Model): TokenRows {
 export async function exportCase(model: Model, plan: PruningPlan, directory: string): Promise<object> {
   const { form } = await exportHuggingFace(model, plan, directory)
   const rows = casesRows(model)
-  const engine = openForward(model, { threads: 1 })
+  const engine = openLocalEngine(model, { threads: 1 })
   try {
     const expected = await predict(model, engine, rows, plan)
     const file = `${directory}.expected.bin`

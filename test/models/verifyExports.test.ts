@@ -5,15 +5,16 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'vitest'
 import { loadTokenizer } from '../../src/data/tokenizer.ts'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { exportGguf, type GgufExportType } from '../../src/export/gguf.ts'
 import { exportHuggingFace } from '../../src/export/huggingface.ts'
 import { exportNemotron } from '../../src/export/nemotron.ts'
 import { exportOnnx } from '../../src/export/onnx.ts'
 import type { OnnxDtype } from '../../src/export/onnxProducts.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
-import type { BlockId, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { BlockId, PruningPlan, TokenRows } from '../../src/types.ts'
 import { type ConsumerResult, describeResult, verifyExport } from '../../src/verify/verifyExport.ts'
 import { smollm2 } from './smollm2.ts'
 
@@ -84,7 +85,7 @@ for (const subject of smollm2Path === undefined ? [embedded] : [embedded, smollm
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'verify-exports-'))
       model = await openModel(subject.name, subject.path)
-      engine = openForward(model)
+      engine = openLocalEngine(model)
       const tokenizer = await loadTokenizer(model.assets, model.sizes['V']!)
       const text = await readFile(join(root, 'models/brown-heldout.txt'), 'utf8')
       rows = { ids: tokenizer.encode(text.slice(0, 4000)).slice(0, 128), rows: 2, rowLength: 64 }

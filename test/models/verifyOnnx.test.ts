@@ -4,12 +4,14 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { exportOnnx } from '../../src/export/onnx.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
-import type { BlockId, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { BlockId, PruningPlan, TokenRows } from '../../src/types.ts'
 import { describeResult, verifyExport } from '../../src/verify/verifyExport.ts'
+import * as ask from '../asked.ts'
 import { openTiny, tinyEncoders } from '../export/onnxSession.ts'
 
 /**
@@ -63,7 +65,7 @@ describe.skipIf(!hasTransformersJs).each([...tinyEncoders, ...encoderDecoders, .
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'verify-onnx-'))
       model = await openTiny(path)
-      engine = openForward(model, { threads: 1 })
+      engine = openLocalEngine(model, { threads: 1 })
     })
     afterAll(async () => {
       await engine?.close()
@@ -139,7 +141,7 @@ async function greedy(model: Model, engine: Engine, pruned: PruningPlan): Promis
   for (let step = 0; step < newTokens; step++) {
     const row = { ids: Int32Array.from(ids), rows: 1, rowLength: ids.length }
     const rows = isDecoder ? row : { ids: Int32Array.from(source), rows: 1, rowLength: source.length, decoder: row }
-    const last = (await engine.logits(rows, pruned)).slice(-V)
+    const last = (await ask.logits(engine, rows, pruned)).slice(-V)
     ids.push(last.indexOf(Math.max(...last)))
   }
   return ids

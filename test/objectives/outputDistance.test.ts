@@ -1,14 +1,16 @@
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
+import type { OutputDistance } from '../../src/measures/distanceRecipes.ts'
 import { loadModel, openModel } from '../../src/model/load.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import { distanceObjective } from '../../src/objectives/outputDistance.ts'
-import type { BlockId, OutputDistance, PruningPlan } from '../../src/types.ts'
+import type { BlockId, PruningPlan } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { expectError } from '../measured.ts'
 
 const model = await loadModel('embedded')
-const engine = openForward(model)
+const engine = openLocalEngine(model)
 afterAll(() => engine.close())
 
 const rowLength = 24
@@ -47,7 +49,7 @@ function cosine(z: Float64Array, y: Float64Array): number {
 
 describe('distances of predictions', () => {
   it.each(Object.keys(perToken) as OutputDistance[])('%s is its formula on the logits', async (measure) => {
-    const [dense, pruned] = [await engine.logits(rows, emptyPlan), await engine.logits(rows, plan)]
+    const [dense, pruned] = [await ask.logits(engine, rows, emptyPlan), await ask.logits(engine, rows, plan)]
     const objective = distanceObjective(engine, rows, measure)
     const [values] = await objective.evaluateRows([plan])
     for (let row = 0; row < rows.rows; row++) {
@@ -97,7 +99,7 @@ describe('distances by the likeliest words', () => {
   })
 
   it('are those of the words and the rest as one more word', async () => {
-    const [dense, pruned] = [await engine.logits(rows, emptyPlan), await engine.logits(rows, plan)]
+    const [dense, pruned] = [await ask.logits(engine, rows, emptyPlan), await ask.logits(engine, rows, plan)]
     const words = 5
     const coarse = (z: Float64Array, top: readonly number[]) => {
       const p = softmax(z)
@@ -124,11 +126,11 @@ describe('distances by the likeliest words', () => {
 it('tells the classes of a classifier apart, of which there are fewer than words asked for', async () => {
   const path = join(import.meta.dirname, '../fixtures/tiny-random/bert-cls')
   const classifier = await openModel('bert-cls', path)
-  const own = openForward(classifier, { threads: 1 })
+  const own = openLocalEngine(classifier, { threads: 1 })
   const short = { ...rows, ids: rows.ids.map((id) => id % classifier.sizes['V']!) }
   const without = { blocks: ['encoder.1.mlp' as const], units: {} }
   const C = classifier.sizes['C']!
-  const [dense, pruned] = [await own.logits(short, emptyPlan), await own.logits(short, without)]
+  const [dense, pruned] = [await ask.logits(own, short, emptyPlan), await ask.logits(own, short, without)]
   for (const measure of ['kl', 'official_kl'] as const) {
     for (const topK of [undefined, 5]) {
       const [values] = await distanceObjective(own, short, measure, { topK }).evaluateRows([without])
@@ -147,7 +149,7 @@ describe('similarities along the stream', () => {
   const ids = model.blocks.map(({ id }) => id)
   const width = model.sizes['D']!
   /** The stream before block `at`: the model that ends there. */
-  const streamBefore = (at: number) => engine.hiddenStates(rows, { blocks: ids.slice(at), units: {} })
+  const streamBefore = (at: number) => ask.hiddenStates(engine, rows, { blocks: ids.slice(at), units: {} })
 
   it.each([
     ['cosine', 0, 0],
@@ -160,7 +162,7 @@ describe('similarities along the stream', () => {
       [ids[from]!, ids[to]!],
       [ids[1]!, ids[2]!],
     ]
-    const [found] = await engine.similarities(rows, spans, { measure })
+    const [found] = await ask.similarities(engine, rows, { spans, by: measure })
     const [before, after] = [await streamBefore(from), await streamBefore(to + 1)]
     for (let row = 0; row < rows.rows; row++) {
       const cosines = Array.from({ length: rowLength }, (_, t) => {
@@ -180,7 +182,7 @@ describe('similarities along the stream', () => {
 describe('statistics of channels', () => {
   it('are the means of what enters the output matrix, and norms of its columns', async () => {
     const ids: BlockId[] = ['decoder.2.attention', 'decoder.5.mlp']
-    const found = await engine.channelStatistics(rows, ids)
+    const found = await ask.channelStatistics(engine, rows, ids)
     const matrices = ['model.layers.2.self_attn.o_proj.weight', 'model.layers.5.mlp.down_proj.weight']
     for (const [i, id] of ids.entries()) {
       const { mean, meanSquare, absoluteWeight, squaredWeight } = found[i]!
@@ -211,6 +213,6 @@ describe('statistics of channels', () => {
   /** The stream before the block, or after it. */
   function streamFrom(id: BlockId, more: number) {
     const all = model.blocks.map((block) => block.id)
-    return engine.hiddenStates(rows, { blocks: all.slice(all.indexOf(id) + more), units: {} })
+    return ask.hiddenStates(engine, rows, { blocks: all.slice(all.indexOf(id) + more), units: {} })
   }
 })

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { loadModel } from '../../src/model/load.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import { isReached } from '../../src/run/budget.ts'
@@ -10,6 +10,7 @@ import { openJournal } from '../../src/run/journal.ts'
 import { foretoldSpeedup, measureParts, secondsOf, type Timer } from '../../src/run/latency.ts'
 import { pruneModel } from '../../src/run/pruneModel.ts'
 import type { PruningPlan } from '../../src/types.ts'
+import * as ask from '../asked.ts'
 import { blockpruner } from './commandLine.ts'
 
 const model = await loadModel('embedded')
@@ -140,10 +141,10 @@ describe('a budget of speed', () => {
 
 describe('the clock', () => {
   it('counts only the blocks that run, each for itself', async () => {
-    const engine = openForward(model, { threads: 1 })
+    const engine = openLocalEngine(model, { threads: 1 })
     const rows = { ids: Int32Array.from({ length: 16 }, (_, i) => i + 5), rows: 1, rowLength: 16 }
     const plan: PruningPlan = { blocks: ['decoder.2.mlp'], units: { 'decoder.3.mlp': [0, 1] } }
-    const [whole, pruned] = await engine.passSeconds(rows, [emptyPlan, plan], { repeats: 2 })
+    const [whole, pruned] = await ask.passSeconds(engine, rows, [emptyPlan, plan], { repeats: 2 })
     expect(whole).toHaveLength(1 + model.blocks.length)
     expect(whole!.every((seconds) => seconds > 0)).toBe(true)
     const idle = model.blocks.filter((_, i) => pruned![i + 1] === 0).map(({ id }) => id)

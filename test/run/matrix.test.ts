@@ -2,7 +2,8 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { methods, optionsOf } from '../../src/methods/known.ts'
 import type { Method, MethodOptions } from '../../src/methods/method.ts'
 import { describeModel } from '../../src/model/describe.ts'
@@ -16,7 +17,7 @@ import { openJournal } from '../../src/run/journal.ts'
 import { foretoldSpeedup, measureParts, type PartSeconds, type Timer } from '../../src/run/latency.ts'
 import { readPlanFile } from '../../src/run/planFile.ts'
 import { type Progress, prune } from '../../src/run/prune.ts'
-import type { BlockKind, Engine, PruningPlan, TokenRows } from '../../src/types.ts'
+import type { BlockKind, PruningPlan, TokenRows } from '../../src/types.ts'
 
 const fixtures = ['tiny-random/llama', 'tiny-random/bert', 'tiny-random/t5', 'tiny-encoders/bart-uneven']
 const kinds: readonly BlockKind[] = ['attention', 'crossAttention', 'mlp']
@@ -54,7 +55,7 @@ describe.each(fixtures)('%s', (name) => {
   beforeAll(async () => {
     const folder = resolve(import.meta.dirname, '../fixtures', name)
     model = describeModel(name, folder, await openFolder(folder))
-    engine = openForward(model, { threads: 1 })
+    engine = openLocalEngine(model, { threads: 1 })
     rows = rowsFor(model)
     const journal = openJournal(join(mkdtempSync(join(tmpdir(), 'matrix-')), 'journal.jsonl'), {})
     parts = await measureParts(model, timer, journal, { narrow: true })

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { blockPruner } from '../../src/methods/blockPruner.ts'
 import { loadModel } from '../../src/model/load.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
@@ -20,7 +20,7 @@ const rowsOf = (name: string) => ({
 const kinds = { mha: 'attention', mlp: 'mlp' } as const
 
 const model = await loadModel('embedded')
-const engine = openForward(model)
+const engine = openLocalEngine(model)
 afterAll(() => engine.close())
 
 /** Two of the 24 steps; `test/models` goes through all of them. */

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { TokenRows } from '../../src/types.ts'
 import { countOfPredictions, predict, predictionsOf } from '../../src/verify/predictions.ts'
@@ -25,7 +25,7 @@ it.each([
   const width = model.sizes[letter]!
   expect(predictionsOf(model)).toEqual({ kind, width })
   expect(countOfPredictions(kind, rows)).toBe(count)
-  const engine = openForward(model, { threads: 1 })
+  const engine = openLocalEngine(model, { threads: 1 })
   expect(await predict(model, engine, rows, emptyPlan)).toHaveLength(count * width)
   await Promise.all([engine.close(), model.weights.close()])
 })

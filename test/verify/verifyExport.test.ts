@@ -2,7 +2,7 @@ import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openForward } from '../../src/engine/forward.ts'
+import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { CalibrationError, OutputError } from '../../src/errors.ts'
 import { planHash } from '../../src/export/exportRecord.ts'
 import { exportGguf } from '../../src/export/gguf.ts'
@@ -13,10 +13,11 @@ import { exportOnnx } from '../../src/export/onnx.ts'
 import { openGgufFile } from '../../src/format/gguf/openGgufFile.ts'
 import { writeGguf } from '../../src/format/gguf/writeGguf.ts'
 import { decodeOnnx } from '../../src/format/onnx/decode.ts'
+import type { Engine } from '../../src/measures/measurement.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
-import type { Engine, PruningPlan } from '../../src/types.ts'
+import type { PruningPlan } from '../../src/types.ts'
 import { OtherPlanError } from '../../src/verify/checkContents.ts'
 import { scoreInChild } from '../../src/verify/childProcess.ts'
 import type { ScoreRequest } from '../../src/verify/consumer.ts'
@@ -28,7 +29,7 @@ let engine: Engine
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'verify-'))
   brown = await openModel('brown-llama', join(import.meta.dirname, '../../models/brown-llama'))
-  engine = openForward(brown)
+  engine = openLocalEngine(brown)
 })
 afterAll(async () => {
   await engine.close()

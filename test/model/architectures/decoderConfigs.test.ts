@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { openForward } from '../../../src/engine/forward.ts'
+import { openLocalEngine } from '../../../src/engine/localEngine.ts'
 import { CalibrationError, CheckpointError, UnsupportedModelError } from '../../../src/errors.ts'
 import { alibiSlopes } from '../../../src/model/alibi.ts'
 import { findArchitecture } from '../../../src/model/architectures/known.ts'
@@ -8,6 +8,7 @@ import type { AttentionForm, MlpForm } from '../../../src/model/forms.ts'
 import type { Model } from '../../../src/model/model.ts'
 import { emptyPlan, removedParameters } from '../../../src/model/plan.ts'
 import type { ModelConfig } from '../../../src/types.ts'
+import * as ask from '../../asked.ts'
 import { expectError } from '../../measured.ts'
 import { type Fixture, openFixture } from '../openFixture.ts'
 
@@ -38,8 +39,8 @@ it("bounds of Gemma 2 in a Gemma's config are not read, as transformers does not
   const ids = Int32Array.from({ length: 12 }, (_, i) => i * 7 + 3)
   const logits = await Promise.all(
     [plain, changed].map(async (model) => {
-      const engine = openForward(model, { threads: 1 })
-      const values = await engine.logits({ ids, rows: 1, rowLength: 12 }, emptyPlan)
+      const engine = openLocalEngine(model, { threads: 1 })
+      const values = await ask.logits(engine, { ids, rows: 1, rowLength: 12 }, emptyPlan)
       await engine.close()
       return values
     }),
@@ -177,10 +178,10 @@ describe('positions', () => {
 
   it('that were learned are not there for longer rows, which is said', async () => {
     const { model } = await open('tiny-variants/opt-no-biases')
-    const engine = openForward(model, { threads: 1 })
+    const engine = openLocalEngine(model, { threads: 1 })
     const rows = (rowLength: number) => ({ ids: new Int32Array(rowLength), rows: 1, rowLength })
-    await expect(engine.tokenLosses(rows(24), [emptyPlan])).resolves.toHaveLength(1)
-    await expect(engine.tokenLosses(rows(25), [emptyPlan])).rejects.toThrow(CalibrationError)
+    await expect(ask.tokenLosses(engine, rows(24), [emptyPlan])).resolves.toHaveLength(1)
+    await expect(ask.tokenLosses(engine, rows(25), [emptyPlan])).rejects.toThrow(CalibrationError)
     await engine.close()
   })
 })
@@ -206,8 +207,8 @@ describe('Baichuan', () => {
     expect(head(64000).unitRows).toBeUndefined()
     expect(head(125696).unitRows).toBe(true)
     const architecture = { ...model.architecture, head: () => head(125696) }
-    const engine = openForward({ ...model, architecture }, { threads: 1 })
-    const last = (await engine.logits(rows, emptyPlan)).subarray(23 * 101, 24 * 101)
+    const engine = openLocalEngine({ ...model, architecture }, { threads: 1 })
+    const last = (await ask.logits(engine, rows, emptyPlan)).subarray(23 * 101, 24 * 101)
     await engine.close()
     const wanted = expected.unit_rows_logits_last!
     expect(wanted).toHaveLength(101)

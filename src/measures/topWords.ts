@@ -1,5 +1,4 @@
-import type { OutputDistance } from '../types.ts'
-import { distanceRecipes } from './outputDistance.ts'
+import { distanceRecipes, type OutputDistance } from './distanceRecipes.ts'
 
 /** The words that the dense model finds most likely at each token, (N,W), and its log-probabilities of them. */
 export interface TopWords {

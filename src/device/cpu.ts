@@ -3,18 +3,12 @@ import { EngineError } from '../errors.ts'
 import { queryPieces } from '../graph/attentionToOnnx.ts'
 import type { Graph } from '../graph/graph.ts'
 import { graphToOnnx } from '../graph/toOnnx.ts'
-
-/** Runs graphs. Sessions are made on first use: one per graph, and one per length of piece where a graph walks its queries in pieces. */
-export interface Sessions {
-  /** `shape`: rows and tokens. */
-  run(graph: Graph, shape: readonly [number, number], feeds: Readonly<Record<string, ort.Tensor>>): Promise<ort.Tensor>
-  close(): Promise<void>
-}
+import type { Device, Handle } from './device.ts'
 
 /** What onnxruntime 1.30 makes slower by doing it in one operator (measured on BART, 4 x 128 tokens: 9 % of the pass). */
 const slowFusions = 'SkipLayerNormFusion;BiasSkipLayerNormFusion;BiasGeluFusion'
 
-/** How the engine opens every session; `threads` undefined lets the runtime take the physical cores. */
+/** How every session on the CPU is opened; `threads` undefined lets the runtime take the physical cores. */
 export function sessionOptions(threads: number | undefined): ort.InferenceSession.SessionOptions {
   return {
     ...(threads !== undefined && { intraOpNumThreads: threads }),
@@ -31,8 +25,11 @@ export function sessionOptions(threads: number | undefined): ort.InferenceSessio
   }
 }
 
-/** Sessions on the CPU; `threads` undefined lets the runtime take the physical cores. */
-export function cpuSessions(threads: number | undefined): Sessions {
+/**
+ * onnxruntime on the CPU. A run blocks the calling thread. Sessions are made on first use: one for each graph, and one for each
+ * length of piece where a graph walks its queries in pieces. A handle is the runtime's tensor, over the caller's own numbers.
+ */
+export function cpuDevice(threads: number | undefined): Device {
   const sessions = new Map<Graph, Map<string, Promise<ort.InferenceSession>>>()
   const options = sessionOptions(threads)
 
@@ -47,15 +44,20 @@ export function cpuSessions(threads: number | undefined): Sessions {
   }
 
   return {
+    name: 'cpu',
+    upload: (type, values, dims) => new ort.Tensor(type, values as Float32Array, dims) as Handle,
     async run(graph, shape, feeds) {
-      const output = graph.outputs[0]!.value.name
+      const names = graph.outputs.map(({ value }) => value.name)
       try {
-        const results = await (await sessionFor(graph, shape)).run(feeds, [output])
-        return results[output]!
+        const results = await (await sessionFor(graph, shape)).run(feeds as Record<string, ort.Tensor>, names)
+        return names.map((name) => results[name] as Handle)
       } catch (cause) {
         throw new EngineError(`${graph.name}: the runtime failed: ${(cause as Error).message}`, { cause })
       }
     },
+    read: async (handle) => (handle as ort.Tensor).data as Float32Array,
+    // V8's garbage collector frees what no handle reaches; to dispose of the results by hand gains nothing measurable
+    free() {},
     async close() {
       const made = [...sessions.values()].flatMap((ofGraph) => [...ofGraph.values()])
       await Promise.all(made.map(async (session) => (await session).release()))
