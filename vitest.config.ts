@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 const results = process.env['CI_RESULTS']
 
 const heavy = { testTimeout: 1_200_000, hookTimeout: 1_200_000, fileParallelism: false }
-const realWeights = ['blockPruner', 'killedExport', 'killedRun', 'killedRuns', 'shortenedLlama'].map(
+const realWeights = ['blockPruner', 'chat', 'killedExport', 'killedRun', 'killedRuns', 'shortenedLlama'].map(
   (name) => `test/models/${name}.test.ts`,
 )
 

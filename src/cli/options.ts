@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { LossOn } from '../data/conversationRows.ts'
 import { type Task, taskNames } from '../model/task.ts'
 import { suggestionFor } from '../nearestName.ts'
 import type { RowsRequest } from '../run/calibrate.ts'
@@ -37,6 +38,7 @@ export interface TextOptions {
   readonly texts?: number
   readonly seed: number
   readonly bosEveryRow?: true
+  readonly lossOn?: LossOn
   readonly task?: Task
   readonly targetColumn?: string
   readonly labelColumn?: string
@@ -61,15 +63,34 @@ export function withTextOptions(command: Command, defaults: { dataset: string; n
     )
     .option('--target-column <name>', 'target column of pairs (default: target)')
     .option('--label-column <name>', 'label column of labelled texts (default: label)')
+    .addOption(
+      new Option('--loss-on <what>', 'of conversations: every token, or those of the answers (default: all)').choices([
+        'all',
+        'answers',
+      ]),
+    )
     .option('--bos-every-row', 'begin every row with the BOS token')
     .option('--seed <n>', 'seed of every random choice', wholeNumber, 42)
 }
 
 /** The rows that the text options ask for. */
 export function rowsRequest(options: TextOptions, defaultRows: number): RowsRequest {
-  const { dataset, tokens, column, seqlen, texts, seed, bosEveryRow, task, targetColumn, labelColumn } = options
+  const { dataset, tokens, column, seqlen, texts, seed, bosEveryRow, lossOn, task, targetColumn, labelColumn } = options
   const nsamples = options.nsamples ?? (texts === undefined ? defaultRows : undefined)
-  return { dataset, tokens, column, seqlen, texts, seed, bosEveryRow, nsamples, task, targetColumn, labelColumn }
+  return {
+    dataset,
+    tokens,
+    column,
+    seqlen,
+    texts,
+    seed,
+    bosEveryRow,
+    lossOn,
+    nsamples,
+    task,
+    targetColumn,
+    labelColumn,
+  }
 }
 
 export function wholeNumber(text: string): number {

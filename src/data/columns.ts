@@ -1,6 +1,6 @@
 import { CalibrationError } from '../errors.ts'
+import { noColumn } from './columnText.ts'
 import { type Columns, readTable, type Table } from './table.ts'
-import { noColumn } from './textColumn.ts'
 
 /**
  * The rows of a source, which is what `readTable` takes, with the columns that options name, option → column. At most `rows` rows

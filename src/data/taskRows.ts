@@ -7,28 +7,19 @@ import { framedRows } from './framedRows.ts'
 import { specialTokenId } from './framing.ts'
 import { labelledRows } from './labelledRows.ts'
 import { maskedRows } from './maskedRows.ts'
+import { type NextTokenRowsRequest, nextTokenRows } from './nextTokenRows.ts'
 import { pairRows } from './pairRows.ts'
 import { spanRows } from './spanRows.ts'
 import type { Table } from './table.ts'
 import { readTexts } from './textSource.ts'
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts'
 
-/** Where the rows of a task come from, how many and how long. */
-export interface TaskRowsRequest {
-  /** A text as `readTexts` takes it, or for pairs and labelled texts a table with those columns. */
-  readonly dataset: string
-  /** Column of a text; for pairs the source, for labelled texts the text. */
-  readonly column?: string | undefined
+/** Where the rows of a task come from, how many and how long; of pairs and labelled texts, how long at most. */
+export interface TaskRowsRequest extends NextTokenRowsRequest {
   /** Column of a pair's target; default `target`. */
   readonly targetColumn?: string | undefined
   /** Column of a label; default `label`. */
   readonly labelColumn?: string | undefined
-  /** Rows; undefined: as many as there are. */
-  readonly rows?: number | undefined
-  /** Tokens a row, special tokens counted; of pairs and labelled texts, at most. */
-  readonly rowLength: number
-  /** Of what is masked or cut out. */
-  readonly seed: number
 }
 
 /**
@@ -48,12 +39,16 @@ interface Making {
 }
 
 const makers: Record<Task, (making: Making) => Promise<PackedRows>> = {
-  nextToken: async ({ tokenizer, request, size }) => packRows(await textsOf(request), tokenizer, size),
+  nextToken: ({ model, tokenizer, request }) => nextTokenRows(model, tokenizer, request),
   async hiddenStates(making) {
-    const { family } = making.model.architecture
+    const { model, tokenizer, request, size } = making
+    const { family } = model.architecture
     if (family === 'encoder') return framed(making)
-    const rows = await makers.nextToken(making)
-    return family === 'decoder' ? rows : readTwice(rows, tokenIdOf(making.model, 'decoder_start_token_id'))
+    if (family === 'decoder') {
+      const { targets: _, ...rows } = await makers.nextToken(making)
+      return rows
+    }
+    return readTwice(packRows(await textsOf(request), tokenizer, size), model)
   },
   async maskedToken(making) {
     const { model, tokenizer, request } = making
@@ -117,8 +112,9 @@ async function framed({ tokenizer, request, size }: Making) {
 }
 
 /** Rows that the decoder reads as well, behind its start token: states are compared, and nothing is predicted. */
-function readTwice(packed: PackedRows, decoderStartTokenId: number): PackedRows {
+export function readTwice(packed: PackedRows, model: Model): PackedRows {
   const { ids, rows, rowLength } = packed
+  const decoderStartTokenId = tokenIdOf(model, 'decoder_start_token_id')
   const inputs = Int32Array.from(ids, (_, i) => (i % rowLength === 0 ? decoderStartTokenId : ids[i - 1]!))
   return { ...packed, decoder: { ids: inputs, rows, rowLength } }
 }

@@ -21,7 +21,9 @@ export function taskObjective(
 }
 
 const objectives: Record<Task, (engine: Engine, rows: TokenRows, options: TaskObjectiveOptions) => RowObjective> = {
-  nextToken: (engine, rows, options) => perplexityObjective(engine, rows, options),
+  // rows with targets say themselves what counts
+  nextToken: (engine, rows, { ignored, arithmetic }) =>
+    perplexityObjective(engine, rows, { arithmetic, ignored: rows.targets === undefined ? ignored : undefined }),
   maskedToken: (engine, rows) => perplexityObjective(engine, rows, taskLosses.maskedToken),
   rowClass: (engine, rows) => perplexityObjective(engine, rows, taskLosses.rowClass),
   spanCorruption: (engine, rows) => perplexityObjective(engine, rows, taskLosses.spanCorruption),

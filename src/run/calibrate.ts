@@ -1,6 +1,7 @@
-import { type PackedRows, packRows, readTokens } from '../data/calibration.ts'
+import { type PackedRows, readTokens } from '../data/calibration.ts'
+import type { LossOn } from '../data/conversationRows.ts'
 import { sentenceRows } from '../data/sentenceRows.ts'
-import { taskRows } from '../data/taskRows.ts'
+import { readTwice, taskRows } from '../data/taskRows.ts'
 import { readTexts } from '../data/textSource.ts'
 import { loadTokenizer } from '../data/tokenizer.ts'
 import { CalibrationError } from '../errors.ts'
@@ -10,7 +11,7 @@ import type { TokenRows } from '../types.ts'
 
 /** Where rows of tokens come from and how many. */
 export interface RowsRequest {
-  /** A text file, a data set id or `embedded`. */
+  /** A file, a data set id or `embedded`. */
   readonly dataset: string
   /** Ready token ids instead of a text: a JSON file `{"ids": [...]}`. */
   readonly tokens?: string | undefined
@@ -23,6 +24,8 @@ export interface RowsRequest {
   readonly texts?: number | undefined
   readonly seed: number
   readonly bosEveryRow?: boolean | undefined
+  /** Of conversations: what the loss counts; default all. */
+  readonly lossOn?: LossOn | undefined
   /** What the model is scored by; default the first of `tasksOf(model)`. */
   readonly task?: Task | undefined
   /** Columns of pairs and of labelled texts. */
@@ -35,31 +38,41 @@ export interface RowsRequest {
  * cannot be scored by.
  */
 export async function readRows(model: Model, request: RowsRequest): Promise<PackedRows> {
-  const { nsamples, seqlen: rowLength, texts, seed, column } = request
+  const { nsamples, seqlen: rowLength, dataset, tokens, texts, bosEveryRow, lossOn } = request
   const task = taskOf(model, request.task)
-  if (task !== 'nextToken') {
-    if (request.tokens !== undefined || texts !== undefined) {
-      const option = texts === undefined ? '--tokens' : '--texts'
-      throw new CalibrationError(
-        `${option}: is for models that predict the next token, but ${model.id} is scored by ${task}; give --dataset`,
-      )
-    }
-    const { dataset, targetColumn, labelColumn } = request
-    return taskRows(task, model, { dataset, column, targetColumn, labelColumn, rows: nsamples, rowLength, seed })
-  }
-  if (rowLength < 2) {
+  refuseForeignOptions(model, task, request)
+  if (rowLength < 2 && task === 'nextToken') {
     throw new CalibrationError(`--seqlen ${rowLength}: leaves no token to predict, expected rows of at least 2 tokens`)
   }
-  const size = { rowLength, ...(nsamples !== undefined && { rows: nsamples }) }
-  const vocabSize = model.sizes['V']!
-  if (request.tokens !== undefined) return readTokens(request.tokens, vocabSize, size)
-  const tokenizer = await loadTokenizer(model.assets, vocabSize)
-  const source = await readTexts(request.dataset, column === undefined ? {} : { column })
-  return packRows(source, tokenizer, {
-    ...size,
-    ...(texts !== undefined && { draw: { texts, seed } }),
-    ...(request.bosEveryRow !== undefined && { bosEveryRow: request.bosEveryRow }),
+  if (tokens !== undefined) {
+    const size = { rowLength, ...(nsamples !== undefined && { rows: nsamples }) }
+    const rows = await readTokens(tokens, model.sizes['V']!, size)
+    return model.architecture.family === 'encoderDecoder' ? readTwice(rows, model) : rows
+  }
+  const { column, targetColumn, labelColumn, seed } = request
+  return taskRows(task, model, {
+    ...{ dataset, column, targetColumn, labelColumn, rows: nsamples, rowLength, texts, seed, bosEveryRow, lossOn },
   })
+}
+
+/** Options that only some tasks have. */
+function refuseForeignOptions(model: Model, task: Task, { tokens, texts, lossOn }: RowsRequest): void {
+  if (tokens !== undefined && task !== 'nextToken' && task !== 'hiddenStates') {
+    throw new CalibrationError(
+      `--tokens: ids can be scored by nextToken or hiddenStates, but ${model.id} is scored by ${task}; give --dataset, or --task hiddenStates`,
+    )
+  }
+  if (task === 'nextToken') return
+  if (lossOn === 'answers') {
+    throw new CalibrationError(
+      `--loss-on answers: is for models that predict the next token, but ${model.id} is scored by ${task}; leave it out`,
+    )
+  }
+  if (texts !== undefined && !(task === 'hiddenStates' && model.architecture.family === 'decoder')) {
+    throw new CalibrationError(
+      `--texts: is for models that predict the next token, but ${model.id} is scored by ${task}; give --nsamples`,
+    )
+  }
 }
 
 /** Sentences that embeddings are compared on, whatever the number of rows asked for. */
@@ -68,6 +81,7 @@ const comparedSentences = 300
 /** Sentences of the text that `request` names, where `model` is an encoder scored by its hidden states. */
 export async function readSentences(model: Model, request: RowsRequest): Promise<TokenRows[] | undefined> {
   if (model.architecture.family !== 'encoder' || taskOf(model, request.task) !== 'hiddenStates') return undefined
+  if (request.tokens !== undefined) return undefined
   const source = await readTexts(request.dataset, request.column === undefined ? {} : { column: request.column })
   const tokenizer = await loadTokenizer(model.assets, model.sizes['V']!)
   const pad = model.config['pad_token_id']
