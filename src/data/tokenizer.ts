@@ -1,6 +1,6 @@
 import { CalibrationError, CheckpointError } from '../errors.ts'
 import { cutBetweenWords, mayCutBetweenWords } from './tokenizerCuts.ts'
-import { type Json, spelledForLibrary } from './tokenizerJson.ts'
+import { idsInstead, type Json, spelledForLibrary } from './tokenizerJson.ts'
 import { createLibraryTokenizer, type LibraryTokenizer } from './tokenizersLibrary.ts'
 
 /** Text ⇄ token ids of one model's vocabulary. */
@@ -32,7 +32,7 @@ export async function loadTokenizer(
   const json = await readJson(assets, 'tokenizer.json')
   if (json === undefined) {
     throw new CheckpointError(
-      'tokenizer.json: is not among the files of the model, expected a fast tokenizer; put the file beside config.json, or tokenise elsewhere and pass the ids with --tokens',
+      `tokenizer.json: is not among the files of the model, expected a fast tokenizer; put the file beside config.json, or ${idsInstead}`,
     )
   }
   const config = (await readJson(assets, 'tokenizer_config.json')) ?? {}
@@ -46,10 +46,7 @@ export async function loadTokenizer(
     })
   } catch (cause) {
     if (cause instanceof CheckpointError) throw cause
-    throw new CheckpointError(
-      `tokenizer.json: cannot be used (${(cause as Error).message}); tokenise elsewhere and pass the ids with --tokens`,
-      { cause },
-    )
+    throw new CheckpointError(`tokenizer.json: cannot be used (${(cause as Error).message}); ${idsInstead}`, { cause })
   }
   const opening = openingToken(spelled['post_processor'])
   const bosName = opening ?? nameOf(config['bos_token'])

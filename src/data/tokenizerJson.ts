@@ -1,5 +1,9 @@
 import { UnsupportedModelError } from '../errors.ts'
 
+/** What to do without a tokenizer that can be used, whatever the model predicts. */
+export const idsInstead =
+  'tokenise elsewhere and pass the ids with --tokens, with --task hiddenStates where the model predicts no next token'
+
 /** A parsed tokenizer.json, or one of its parts. */
 export type Json = Readonly<Record<string, unknown>>
 
@@ -138,7 +142,7 @@ function split(json: Json): Json {
     return behaviour(escaped, `[^${escaped}]`, kind)
   }
   throw new UnsupportedModelError(
-    `tokenizer.json: pre-tokenizer Split has behavior "${kind}" for ${JSON.stringify(json['pattern'])}, expected Removed or Isolated for a pattern; tokenise elsewhere and pass the ids`,
+    `tokenizer.json: pre-tokenizer Split has behavior "${kind}" for ${JSON.stringify(json['pattern'])}, expected Removed or Isolated for a pattern; ${idsInstead}`,
   )
 }
 
@@ -156,9 +160,7 @@ function behaviour(delimiter: string, other: string, kind: string): Json {
     case 'MergedWithNext':
       return pieces(`${delimiter}${other}*|${other}+`)
     default:
-      throw new UnsupportedModelError(
-        `tokenizer.json: behavior "${kind}" of a pre-tokenizer is unknown; tokenise elsewhere and pass the ids`,
-      )
+      throw new UnsupportedModelError(`tokenizer.json: behavior "${kind}" of a pre-tokenizer is unknown; ${idsInstead}`)
   }
 }
 
@@ -197,7 +199,7 @@ function refuseModel(model: Json): void {
         : undefined
   if (found) {
     throw new UnsupportedModelError(
-      `tokenizer.json: model is ${found}, expected BPE, WordPiece or Unigram without it; tokenise elsewhere and pass the ids`,
+      `tokenizer.json: model is ${found}, expected BPE, WordPiece or Unigram without it; ${idsInstead}`,
     )
   }
 }

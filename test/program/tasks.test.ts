@@ -1,6 +1,6 @@
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { embeddedTexts } from '../../src/data/embeddedText.ts'
 import { applyPlanFile } from '../../src/run/applyPlanFile.ts'
@@ -174,4 +174,29 @@ describe('the same rows in another format', () => {
     }
     expect(await loss('rows.csv')).toEqual(await loss('rows.jsonl'))
   })
+})
+
+describe('a model without a tokenizer', () => {
+  it.each(['tiny-random/llama', 'tiny-random/bert', 'tiny-random/t5', 'tiny-encoders/bert-headless'])(
+    '%s is scored as its error advises',
+    async (path) => {
+      const [model, folder] = [resolve(import.meta.dirname, '../fixtures', path), newFolder()]
+      const size = ['--model', model, '--nsamples', '4', '--seqlen', '16', '--threads', '1']
+      const refused = await blockpruner(['prune', '--output', join(folder, 'refused'), ...size])
+      expect(refused.code).toBe(1)
+      expect(refused.stderr).toContain(
+        'pass the ids with --tokens, with --task hiddenStates where the model predicts no next token',
+      )
+      writeFileSync(
+        join(folder, 'ids.json'),
+        JSON.stringify({ ids: Array.from({ length: 64 }, (_, i) => 5 + (i % 50)) }),
+      )
+      const advised = ['--tokens', join(folder, 'ids.json'), '--task', 'hiddenStates']
+      await succeed(['prune', '--output', folder, '--remove', '1', '--no-export', ...size, ...advised].join(' '))
+      const { pruned: measured } = JSON.parse(
+        (await succeed(['evaluate', '--plan', `${folder}/plan.json`, '--json', ...size, ...advised].join(' '))).stdout,
+      )
+      expect(measured.distance).toBeGreaterThan(0)
+    },
+  )
 })
