@@ -177,7 +177,7 @@ describe('loadTokenizer', () => {
 
   test('says what to do without a tokenizer.json', async () => {
     await expect(loadTokenizer(new Map(), 10)).rejects.toThrow(
-      /^tokenizer.json: is not among the files.*pass the ids with --tokens$/,
+      /^tokenizer.json: is not among the files.*pass the ids with --tokens, with --task hiddenStates where/,
     )
     await expect(loadTokenizer(new Map(), 10)).rejects.toThrow(CheckpointError)
   })
