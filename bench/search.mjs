@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { setV8Flags } from '../dist/cli/v8Flags.js'
 import { openEngine } from '../dist/engine/threadEngine.js'
+import { optionsOf, searchOf } from '../dist/methods/registry.js'
 import { shortenedLlama } from '../dist/methods/shortenedLlama.js'
 import { sleb } from '../dist/methods/sleb.js'
 import { loadModel } from '../dist/model/load.js'
@@ -25,7 +26,8 @@ import { readRows } from '../dist/run/calibrate.js'
 import { openJournal } from '../dist/run/journal.js'
 import { journaledObjective } from '../dist/run/journaledObjective.js'
 import { versions } from '../dist/run/versions.js'
-import { endsItself, searchPlans } from '../dist/search/searchPlans.js'
+import { singleBlocks } from '../dist/search/candidates.js'
+import { stock } from '../dist/search/stock.js'
 
 setV8Flags()
 
@@ -102,19 +104,20 @@ async function* run({ search, objectives }, objective) {
     return
   }
   const [, layout, name] = /^(stock)?-?(\w*)$/.exec(search)
-  const choice = { search: name || 'fast', layout: layout ?? 'any' }
-  const given = {
-    start: 'fast',
-    kinds: ['attention', 'mlp'],
-    isReached,
-    seed,
-    generations: Number(options.generations),
-    patience: options.patience === undefined ? undefined : Number(options.patience),
-  }
-  for await (const step of searchPlans(model, objective, comparing(objectives, checkRows), { ...given, ...choice })) {
+  const strategy = searchOf(name || 'fast')
+  const own = { generations: Number(options.generations), patience: options.patience && Number(options.patience) }
+  const asked = Object.entries(own).filter(([option]) => option in strategy.options)
+  const given = optionsOf(strategy, Object.fromEntries(asked))
+  const context = { model, objective, start: emptyPlan, kinds: ['attention', 'mlp'], keep: new Set(), isReached, seed }
+  const along = (moves) => strategy.run({ ...context, moves }, given)
+  const steps =
+    layout === undefined
+      ? along(singleBlocks(model))
+      : stock(model, comparing(objectives, checkRows), { search: along, isReached })
+  for await (const step of steps) {
     yield step
     // exact and fast go on until they are told to stop
-    if (isReached(step.plan) && !endsItself(choice)) return
+    if (isReached(step.plan) && layout === undefined && !strategy.endsItself) return
   }
 }
 

@@ -28,20 +28,44 @@ export type { MeasureName, Measures } from './measures/registry.ts'
 export type { SimilarityOptions, Span, SpanMeasure } from './measures/similarity.ts'
 export type { TokenLossOptions } from './measures/tokenLoss.ts'
 export { type AngularOptions, angular } from './methods/angular.ts'
-export { type BlockPrunerOptions, blockPruner } from './methods/blockPruner.ts'
+export { blockPruner } from './methods/blockPruner.ts'
 export { type DropTailOptions, dropTail } from './methods/dropTail.ts'
 export { type FinerCutOptions, finerCut } from './methods/finerCut.ts'
 export { type FlapOptions, flap } from './methods/flap.ts'
-export { methodOf, methods } from './methods/known.ts'
-export { type LlmDropOptions, llmDrop } from './methods/llmDrop.ts'
+export { greedy } from './methods/greedy.ts'
+export { llmDrop } from './methods/llmDrop.ts'
 export { type MagnitudeOptions, magnitude } from './methods/magnitude.ts'
 export type { Granularity } from './methods/maskUnits.ts'
-export type { Method, MethodContext, MethodOption, MethodOptions, OptionValue } from './methods/method.ts'
+export {
+  defineMethod,
+  type LoopOptions,
+  type Method,
+  type MethodContext,
+  type Scope,
+  type Steps,
+} from './methods/method.ts'
+export type {
+  GivenOptions,
+  MethodOption,
+  MethodOptions,
+  OptionSchema,
+  OptionsOf,
+  OptionValue,
+} from './methods/options.ts'
 export { type Estimator, type PolicyGradientOptions, policyGradient } from './methods/policyGradient.ts'
 export { type RandomRemovalOptions, randomRemoval } from './methods/randomRemoval.ts'
+export {
+  type MethodName,
+  methodOf,
+  methods,
+  type OptionsByMethod,
+  type SearchName,
+  searches,
+  searchOf,
+} from './methods/registry.ts'
 export { type ShortenedLlamaOptions, shortenedLlama } from './methods/shortenedLlama.ts'
 export { type ShortGptOptions, shortGpt } from './methods/shortGpt.ts'
-export { type SlebOptions, sleb } from './methods/sleb.ts'
+export { sleb } from './methods/sleb.ts'
 export type { Unit } from './methods/units.ts'
 export { applyPlan } from './model/applyPlan.ts'
 export { type LoadOptions, loadModel } from './model/load.ts'
@@ -58,18 +82,13 @@ export { type EvaluateRequest, type EvaluateResult, evaluateModel } from './run/
 export type { ExportedFormats, Format, OtherExport } from './run/exportFormats.ts'
 export type { OutputNorms } from './run/outputNorms.ts'
 export { type PlanFile, type PlanStep, readPlanFile } from './run/planFile.ts'
-export {
-  type PruneModelRequest,
-  type PruneModelResult,
-  type PruneProgress,
-  pruneModel,
-} from './run/pruneModel.ts'
-export type { SearchRequest } from './run/searchRequest.ts'
+export { pruneModel } from './run/pruneModel.ts'
+export type { PruneModelRequest, PruneModelResult, PruneProgress } from './run/pruneRequest.ts'
+export type { ObjectiveName, PlanLayout, SearchRequest } from './run/searchRequest.ts'
 export { type VerifyRequest, verifyModel } from './run/verifyModel.ts'
 export { type BeamOptions, beam } from './search/beam.ts'
 export { adjacentBlocks, type Candidates, type Moves, singleBlocks, wholeLayers } from './search/candidates.ts'
 export { type EvolveOptions, evolve } from './search/evolve.ts'
-export { exact } from './search/exact.ts'
 export { type FastOptions, fast } from './search/fast.ts'
 export { type StockOptions, stock } from './search/stock.ts'
 export { type SwapOptions, swap } from './search/swap.ts'

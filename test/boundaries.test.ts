@@ -13,8 +13,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   engine: ['device', 'measures', 'tensor', 'model', 'graph'],
   data: ['tensor', 'model'],
   objectives: ['measures', 'tensor', 'model'],
-  methods: ['measures', 'tensor', 'model'],
-  search: ['tensor', 'model'],
+  methods: ['measures', 'tensor', 'model', 'search'],
+  search: ['tensor', 'model', 'methods'],
   evaluate: ['measures', 'tensor', 'model', 'objectives'],
   export: ['tensor', 'format', 'model', 'graph'],
   run: [

@@ -1,11 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { methodOf, methods } from '../methods/known.ts'
-import type { MethodOption, MethodOptions, OptionValue } from '../methods/method.ts'
+import type { MethodOption, MethodOptions, OptionValue } from '../methods/options.ts'
+import { defaultMethod, methodOf, methods } from '../methods/registry.ts'
 import { decimalNumber, oneOf } from './options.ts'
 
 /** `--method` and the options of all methods, each once. */
 export function withMethodOptions(command: Command): Command {
-  command.option('--method <name>', 'pruning method, see `blockpruner methods`', knownMethod, 'blockpruner')
+  command.option('--method <name>', 'pruning method, see `blockpruner methods`', knownMethod, defaultMethod)
   for (const [name, { option, owners }] of optionsByName()) {
     command.addOption(flagOf(name, option, `${owners.join(', ')}: ${option.says}`))
   }
@@ -39,7 +39,7 @@ function optionsByName() {
 }
 
 function flagOf(name: string, option: MethodOption, says: string): Option {
-  if (option.type === 'flag' && option.default) return new Option(`--no-${name}`, `without it: ${says}`)
+  if (option.type === 'flag' && option.default) return new Option(`--no-${name}`, says)
   if (option.type === 'flag') return new Option(`--${name}`, says)
   if (option.type === 'choice') {
     return new Option(`--${name} <name>`, says).choices(option.choices).argParser(oneOf(option.choices))

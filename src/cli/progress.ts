@@ -1,6 +1,6 @@
 import { createLogUpdate } from 'log-update'
 import { shownLoss, type Task, taskLosses } from '../model/task.ts'
-import type { PruneProgress } from '../run/pruneModel.ts'
+import type { PruneProgress } from '../run/pruneRequest.ts'
 
 /** Shows how far a run is: a nested bar on a terminal, plain lines in a log, or nothing. Always on stderr. */
 export interface ProgressDisplay {

@@ -3,16 +3,33 @@ import type { Engine } from '../measures/measurement.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, Objective, PruningPlan, PruningStep, StopSignal, TokenRows } from '../types.ts'
-import { lowest } from './lowest.ts'
+import { withoutBlocks } from '../search/candidates.ts'
+import type { BlockId, Objective, PruningPlan, TokenRows } from '../types.ts'
+import { lowest } from './greedy.ts'
+import { defineMethod, type LoopOptions, type Steps } from './method.ts'
 import { finite, named } from './removeInOrder.ts'
 import { spanSimilarities } from './spanSimilarities.ts'
-import { withoutBlocks } from './units.ts'
+import { checkWholeLayers, mayGo, unitsOf } from './units.ts'
 
-export interface AngularOptions {
+export const method = defineMethod({
+  name: 'angular',
+  role: 'method',
+  title: 'Contiguous layers by angular distance',
+  paper: 'arXiv:2403.17887',
+  unit: 'run of layers',
+  cost: '1 pass, one shot',
+  note: 'takes one run of adjacent layers of one stack, as long as the budget needs',
+  options: {},
+  removable({ model, ...scope }) {
+    checkWholeLayers('angular', scope.kinds)
+    return unitsOf(model, 'layer', scope).flat()
+  },
+  run: ({ model, objective, engine, rows, ...context }) => angular(model, objective, engine, rows, context),
+})
+
+export interface AngularOptions extends LoopOptions {
   /** Whether a plan removes enough. The method removes one run of layers, so it must know how long. */
-  readonly reached: (plan: PruningPlan) => boolean
-  readonly signal?: StopSignal | undefined
+  readonly isReached: (plan: PruningPlan) => boolean
 }
 
 /**
@@ -28,9 +45,10 @@ export async function* angular(
   objective: Objective,
   engine: Engine,
   rows: TokenRows,
-  { reached, signal }: AngularOptions,
-): AsyncGenerator<PruningStep, void> {
-  const runs = shortestRuns(model, reached)
+  options: AngularOptions,
+): Steps {
+  const { start = emptyPlan, signal } = options
+  const runs = shortestRuns(model, options)
   const spans = runs.map((blocks) => [blocks[0]!, blocks.at(-1)!] as const)
   const angles = await spanSimilarities(engine, rows, { spans, by: 'lastAngle' }, signal)
   const scores = runs.map((blocks, i) => ({ blocks, loss: mean(angles[i]!) }))
@@ -39,7 +57,7 @@ export async function* angular(
     throw new EngineError(`${model.id}: no run of layers has an angle that is a number; is the checkpoint damaged?`)
   }
   const runnerUp = lowest(scores.filter((score) => score !== chosen))
-  const plan = withoutBlocks(emptyPlan, chosen.blocks)
+  const plan = withoutBlocks(start, chosen.blocks)
   const [loss = Number.NaN] = await objective.evaluate([plan], signal)
   yield {
     plan,
@@ -51,17 +69,21 @@ export async function* angular(
 }
 
 /** Of each stack all runs of the smallest number of adjacent layers that reaches the budget everywhere in it. */
-function shortestRuns(model: Model, reached: AngularOptions['reached']): BlockId[][] {
+function shortestRuns(model: Model, options: AngularOptions): BlockId[][] {
+  const { start = emptyPlan, isReached } = options
   const layers = layersOf(model)
   const stacks = [...new Set(layers.map(({ stack }) => stack))]
   const runs = stacks.flatMap((stack) => {
     const own = layers.filter((layer) => layer.stack === stack)
     const runsOf = (n: number) =>
-      Array.from({ length: own.length - n + 1 }, (_, start) =>
-        own.slice(start, start + n).flatMap(({ blocks }) => blocks.map(({ id }) => id)),
+      mayGo(
+        Array.from({ length: own.length - n + 1 }, (_, first) =>
+          own.slice(first, first + n).flatMap(({ blocks }) => blocks.map(({ id }) => id)),
+        ),
+        options,
       )
     const lengths = own.map((_, i) => i + 1)
-    const n = lengths.find((length) => runsOf(length).every((blocks) => reached(withoutBlocks(emptyPlan, blocks))))
+    const n = lengths.find((length) => runsOf(length).every((blocks) => isReached(withoutBlocks(start, blocks))))
     return n === undefined ? [] : runsOf(n)
   })
   if (runs.length > 0) return runs

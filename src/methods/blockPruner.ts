@@ -1,14 +1,22 @@
-import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
-import { emptyPlan, remainingBlocks, withoutBlock } from '../model/plan.ts'
-import type { BlockKind, Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
-import { best, lowest } from './lowest.ts'
+import { movesFor } from '../search/candidates.ts'
+import type { Objective } from '../types.ts'
+import { greedy } from './greedy.ts'
+import { defineMethod, type LoopOptions, type Steps } from './method.ts'
+import { singleRemovable } from './units.ts'
 
-export interface BlockPrunerOptions {
-  /** Kinds of blocks that may go; default all that the model has. */
-  readonly kinds?: readonly BlockKind[] | undefined
-  readonly signal?: StopSignal | undefined
-}
+export const method = defineMethod({
+  name: 'blockpruner',
+  role: 'method',
+  title: 'BlockPruner',
+  paper: 'arXiv:2406.10594',
+  unit: 'block',
+  cost: 'n passes a step, greedy',
+  options: {},
+  removable: singleRemovable,
+  searchable: true,
+  run: ({ objective, moves, ...context }) => greedy(objective, moves.removals, context),
+})
 
 /**
  * BlockPruner (arXiv:2406.10594, Algorithm 1; code MrGGLS/BlockPruner):
@@ -19,23 +27,6 @@ export interface BlockPrunerOptions {
  * NaN never wins. Where every candidate is NaN or infinite their code goes on without removing anything; here that is an `EngineError`.
  * Yields one removal at a time until no candidate is left.
  */
-export async function* blockPruner(
-  model: Model,
-  objective: Objective,
-  { kinds = kindsOf(model), signal }: BlockPrunerOptions = {},
-): AsyncGenerator<PruningStep, void> {
-  let plan: PruningPlan = emptyPlan
-  for (;;) {
-    const candidates = remainingBlocks(model, plan, kinds)
-    if (candidates.length === 0) return
-    const losses = await objective.evaluate(
-      candidates.map(({ id }) => withoutBlock(plan, id)),
-      signal,
-    )
-    const scores = candidates.map(({ id }, i) => ({ block: id, loss: losses[i]! }))
-    const chosen = best(scores, plan.blocks.length + 1)
-    const runnerUp = lowest(scores.filter((score) => score !== chosen))
-    plan = withoutBlock(plan, chosen.block)
-    yield { plan, removed: [chosen.block], loss: chosen.loss, ...(runnerUp && { runnerUp }) }
-  }
+export function blockPruner(model: Model, objective: Objective, options: LoopOptions = {}): Steps {
+  return greedy(objective, movesFor(model, options).removals, options)
 }

@@ -1,18 +1,70 @@
+import { PlanError } from '../errors.ts'
+import type { OutputDistance } from '../measures/distanceRecipes.ts'
 import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
-import { emptyPlan, remainingBlocks, withoutBlock } from '../model/plan.ts'
-import type { Block, BlockKind, Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
-import { best, lowest } from './lowest.ts'
-import { finite } from './removeInOrder.ts'
+import { emptyPlan, remainingBlocks } from '../model/plan.ts'
+import type { Candidates } from '../search/candidates.ts'
+import type { Block, BlockKind, Objective } from '../types.ts'
+import { greedy, withLosses } from './greedy.ts'
+import { defineMethod, type LoopOptions, type Steps } from './method.ts'
+import { mayGo, singleRemovable } from './units.ts'
 
-export interface FinerCutOptions {
-  /** Kinds of blocks that may go; default all that the model has. */
-  readonly kinds?: readonly BlockKind[] | undefined
+/** The distances that can be told from the probabilities of a few words. */
+const divergences: readonly OutputDistance[] = ['js', 'kl', 'js_reversed', 'official_kl']
+
+export const method = defineMethod({
+  name: 'finercut',
+  role: 'method',
+  title: 'FinerCut',
+  paper: 'arXiv:2405.18218',
+  unit: 'block',
+  cost: 'n passes and 2 heads each a step (1 with --top-k), greedy; keeps rows x tokens x D x 4 bytes (k x 12)',
+  options: {
+    distance: {
+      type: 'choice',
+      choices: ['js', 'kl', 'angular', 'euclidean', 'js_reversed', 'official_kl', 'official_angular', 'official_norm'],
+      default: 'js',
+      says: "distance of the predictions from the dense model's; js_reversed and official_* as the released code has them",
+    },
+    order: {
+      type: 'choice',
+      choices: ['forward', 'names'],
+      default: 'forward',
+      says: 'which of equal candidates wins; names: sorted as text, as in the released code',
+    },
+    'top-k': {
+      type: 'number',
+      from: 1,
+      to: 1e6,
+      whole: true,
+      says: `tell only the k likeliest words of the dense model apart, for ${divergences.join(', ')}: faster, and never more than the distance`,
+    },
+    freeze: {
+      type: 'number',
+      from: 0,
+      to: 1,
+      says: 'x: the first n·x/2 layers stay until n·x of the n blocks are gone (0.4 in the released example)',
+    },
+  },
+  check({ distance, 'top-k': topK }) {
+    if (topK === undefined || divergences.includes(distance)) return
+    throw new PlanError(
+      `--top-k ${topK}: --distance ${distance} needs all logits, expected one of ${divergences.join(', ')}; leave one of them out`,
+    )
+  },
+  keeps: ({ sizes }, { rows, rowLength, decoder }, { 'top-k': topK }) =>
+    rows * (decoder?.rowLength ?? rowLength) * (topK === undefined ? sizes['D']! * 4 : topK * 12),
+  removable: singleRemovable,
+  searchInstead: 'for FinerCut by a fast search take --method blockpruner --objective js',
+  run: ({ model, objective, distance, ...context }, { distance: measure, 'top-k': topK, ...options }) =>
+    finerCut(model, objective, distance(measure, { topK }), { ...context, ...options }),
+})
+
+export interface FinerCutOptions extends LoopOptions {
   /** Which of equal distances wins: `forward`, as in BlockPruner, or `names`, the order of module names sorted as text. */
   readonly order?: 'forward' | 'names' | undefined
   /** x, 0..1: the first ⌊n·x/2⌋+1 layers stay until ⌊n·x⌋+1 of the n blocks are gone; absent: no layer is frozen. */
   readonly freeze?: number | undefined
-  readonly signal?: StopSignal | undefined
 }
 
 /**
@@ -25,41 +77,31 @@ export interface FinerCutOptions {
  * the candidates by name as text and freezes the first layers for a start, layer 0 for one step even at x = 0; both are options
  * here and off. Yields one removal at a time until every block is ranked; `score` is the distance, `loss` that of `objective`.
  */
-export async function* finerCut(
+export function finerCut(
   model: Model,
   objective: Objective,
   distance: Objective,
-  { kinds = kindsOf(model), order = 'forward', freeze, signal }: FinerCutOptions = {},
-): AsyncGenerator<PruningStep, void> {
-  const all = remainingBlocks(model, emptyPlan, kinds)
-  const isFrozen = ({ layer }: Block) => freeze !== undefined && layer <= Math.floor((all.length * freeze) / 2)
-  const thaw = Math.floor(all.length * (freeze ?? 0)) + 1
-  const sorted = order === 'names' ? byName(all) : all
-  let candidates = sorted.filter((block) => !isFrozen(block))
-  let frozen = sorted.filter(isFrozen)
-  let plan: PruningPlan = emptyPlan
-  while (candidates.length + frozen.length > 0) {
-    if (plan.blocks.length === thaw || candidates.length === 0) {
-      candidates = [...candidates, ...frozen]
-      frozen = []
-    }
-    const distances = await distance.evaluate(
-      candidates.map(({ id }) => withoutBlock(plan, id)),
-      signal,
+  options: FinerCutOptions = {},
+): Steps {
+  return withLosses(greedy(distance, thawing(model, options), options), objective, options.signal)
+}
+
+/** Single blocks, those of the frozen layers last and only once enough others are gone. */
+function thawing(model: Model, { order = 'forward', freeze, ...options }: FinerCutOptions): Candidates {
+  const blocks = remainingBlocks(model, emptyPlan, options.kinds ?? kindsOf(model))
+  const sorted = order === 'names' ? byName(blocks) : blocks
+  const isFrozen = ({ layer }: Block) => freeze !== undefined && layer <= Math.floor((blocks.length * freeze) / 2)
+  const groups = (of: readonly Block[]) =>
+    mayGo(
+      of.map(({ id }) => [id]),
+      options,
     )
-    const scores = candidates.map(({ id }, i) => ({ block: id, loss: distances[i]! }))
-    const chosen = best(scores, plan.blocks.length + 1)
-    const runnerUp = lowest(scores.filter((score) => score !== chosen))
-    plan = withoutBlock(plan, chosen.block)
-    candidates = candidates.filter(({ id }) => id !== chosen.block)
-    const [loss = Number.NaN] = await objective.evaluate([plan], signal)
-    yield {
-      plan,
-      removed: [chosen.block],
-      loss: finite(loss, [chosen.block]),
-      score: chosen.loss,
-      ...(runnerUp && { runnerUp }),
-    }
+  const [free, frozen] = [groups(sorted.filter((block) => !isFrozen(block))), groups(sorted.filter(isFrozen))]
+  const thaw = Math.floor(blocks.length * (freeze ?? 0)) + 1
+  return (plan) => {
+    const left = (of: typeof free) => of.filter(([id]) => !plan.blocks.includes(id!))
+    const open = left(free)
+    return plan.blocks.length >= thaw || open.length === 0 ? [...open, ...left(frozen)] : open
   }
 }
 

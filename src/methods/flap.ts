@@ -1,20 +1,44 @@
 import { PlanError } from '../errors.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
-import type { BlockId, Objective, PruningPlan, PruningStep, StopSignal, TokenRows } from '../types.ts'
+import { emptyPlan } from '../model/plan.ts'
+import type { BlockId, Objective, PruningPlan, TokenRows } from '../types.ts'
 import { compensated, withEmptyBiases } from './compensation.ts'
-import { type Granularity, type MaskUnit, maskUnits, planOfMask } from './maskUnits.ts'
+import { type Granularity, type MaskUnit, maskedBlocks, maskUnits, planOfMask } from './maskUnits.ts'
+import { defineMethod, type LoopOptions, type Steps } from './method.ts'
 import { finite } from './removeInOrder.ts'
 import { statisticsByBlock, sumOfUnit } from './wandaScores.ts'
 
-export interface FlapOptions {
+const masked: readonly Granularity[] = ['channels', 'heads']
+
+export const method = defineMethod({
+  name: 'flap',
+  role: 'method',
+  title: 'FLAP',
+  paper: 'arXiv:2312.11983',
+  unit: 'channel, head group',
+  cost: '1 pass, one shot',
+  options: {
+    bias: {
+      type: 'flag',
+      default: true,
+      says: 'add nothing to the output of a block for the units that it lost',
+    },
+  },
+  masks: () => masked,
+  removable: (scope) => maskedBlocks('flap', masked, scope),
+  endsItself: true,
+  run: ({ model, objective, engine, rows, ...context }, options) =>
+    flap(model, objective, engine, rows, { ...context, ...options }),
+})
+
+export interface FlapOptions extends LoopOptions {
   /** What may go: channels and head groups; default both. */
   readonly granularities?: readonly Granularity[] | undefined
   /** Add what the removed units gave on average to the output of their blocks; default true. */
   readonly bias?: boolean | undefined
   /** Whether a plan removes enough. */
-  readonly reached: (plan: PruningPlan) => boolean
-  readonly signal?: StopSignal | undefined
+  readonly isReached: (plan: PruningPlan) => boolean
 }
 
 /**
@@ -31,9 +55,10 @@ export async function* flap(
   objective: Objective,
   engine: Engine,
   rows: TokenRows,
-  { granularities = ['channels', 'heads'], bias = true, reached, signal }: FlapOptions,
-): AsyncGenerator<PruningStep, void> {
-  const units = maskUnits(model, granularities)
+  { granularities = masked, bias = true, isReached, ...options }: FlapOptions,
+): Steps {
+  const { start = emptyPlan, signal } = options
+  const units = maskUnits(model, granularities, options)
   const statistics = await statisticsByBlock(model, units, engine, rows, signal)
   const scores = units.map(({ blocks, index }) => {
     const own = statistics.get(blocks[0]!)!
@@ -43,8 +68,8 @@ export async function* flap(
   })
   const standard = standardised(units, scores)
   const order = [...units.keys()].sort((a, b) => standard[a]! - standard[b]! || a - b)
-  const enough = (plan: PruningPlan) => reached(bias ? withEmptyBiases(model, plan) : plan)
-  const bare = smallestPlan(model, units, order, enough)
+  const enough = (plan: PruningPlan) => isReached(bias ? withEmptyBiases(model, plan) : plan)
+  const bare = smallestPlan(model, units, order, enough, start)
   const plan = bias ? await compensated(model, bare, statistics) : bare
   const [loss = Number.NaN] = await objective.evaluate([plan], signal)
   yield { plan, removed: plan.blocks, loss: finite(loss, plan.blocks) }
@@ -72,17 +97,18 @@ function smallestPlan(
   model: Model,
   units: readonly MaskUnit[],
   order: readonly number[],
-  reached: (plan: PruningPlan) => boolean,
+  isReached: (plan: PruningPlan) => boolean,
+  start: PruningPlan,
 ): PruningPlan {
   const planWithout = (count: number) => {
     const kept = new Uint8Array(units.length).fill(1)
     for (const i of order.slice(0, count)) kept[i] = 0
-    return planOfMask(model, units, kept)
+    return planOfMask(model, units, kept, start)
   }
   let [low, high] = [0, units.length]
   while (high - low > 1) {
     const middle = (low + high) >> 1
-    if (reached(planWithout(middle))) high = middle
+    if (isReached(planWithout(middle))) high = middle
     else low = middle
   }
   if (high < units.length) return planWithout(high)

@@ -1,7 +1,9 @@
+import { PlanError } from '../errors.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, parametersWithUnits, unitOf } from '../model/plan.ts'
-import type { BlockId, PruningPlan } from '../types.ts'
+import type { BlockId, BlockKind, PruningPlan } from '../types.ts'
+import type { LoopOptions, Scope } from './method.ts'
 
 export type Granularity = 'heads' | 'channels' | 'blocks' | 'layers'
 
@@ -16,8 +18,17 @@ export interface MaskUnit {
   readonly cost: number
 }
 
-/** All units of the granularities asked for, in forward order within each. */
-export function maskUnits(model: Model, granularities: readonly Granularity[]): MaskUnit[] {
+/** All units of the granularities asked for that may go, in forward order within each. */
+export function maskUnits(
+  model: Model,
+  granularities: readonly Granularity[],
+  { start = emptyPlan, keep }: LoopOptions = {},
+): MaskUnit[] {
+  const stays = (id: BlockId) => keep?.has(id) || start.blocks.includes(id)
+  return allUnits(model, granularities).filter(({ blocks }) => !blocks.some(stays))
+}
+
+function allUnits(model: Model, granularities: readonly Granularity[]): MaskUnit[] {
   return granularities.flatMap((granularity): MaskUnit[] => {
     if (granularity === 'layers') {
       return layersOf(model).map(({ blocks }) => ({
@@ -44,8 +55,13 @@ export function maskUnits(model: Model, granularities: readonly Granularity[]): 
   })
 }
 
-/** The plan without the units whose bit in `kept` is 0: a block that loses all its units goes as a whole. */
-export function planOfMask(model: Model, units: readonly MaskUnit[], kept: ArrayLike<number>): PruningPlan {
+/** `start` without the units whose bit in `kept` is 0 as well: a block that loses all its units goes as a whole. */
+export function planOfMask(
+  model: Model,
+  units: readonly MaskUnit[],
+  kept: ArrayLike<number>,
+  start: PruningPlan = emptyPlan,
+): PruningPlan {
   const gone = new Set<BlockId>()
   const lost = new Map<BlockId, number[]>()
   for (const [i, { blocks, index }] of units.entries()) {
@@ -64,5 +80,27 @@ export function planOfMask(model: Model, units: readonly MaskUnit[], kept: Array
     if (indices.length === count) gone.add(id)
     else remaining[id] = indices
   }
-  return { ...emptyPlan, blocks: model.blocks.map(({ id }) => id).filter((id) => gone.has(id)), units: remaining }
+  const blocks = model.blocks.map(({ id }) => id).filter((id) => gone.has(id))
+  return { ...start, blocks: [...start.blocks, ...blocks], units: { ...start.units, ...remaining } }
+}
+
+/**
+ * The blocks that hold units of `granularities`: which of them may go is not a question of kinds of blocks. Throws `PlanError` where
+ * one was asked.
+ */
+export function maskedBlocks(
+  name: string,
+  granularities: readonly Granularity[],
+  { model, kinds, start, keep }: Scope,
+): BlockId[] {
+  if (!kinds.includes('attention') || !kinds.includes('mlp')) {
+    throw new PlanError(
+      `--kinds ${kinds.join(',')}: ${name} removes units inside blocks of both kinds; leave --kinds out, ` +
+        'and choose by --units where the method has it',
+    )
+  }
+  const areWhole = granularities.includes('blocks') || granularities.includes('layers')
+  const holds = (kind: BlockKind) => areWhole || granularities.includes(kind === 'mlp' ? 'channels' : 'heads')
+  const ids = model.blocks.filter(({ kind }) => holds(kind)).map(({ id }) => id)
+  return ids.filter((id) => !keep.has(id) && !start.blocks.includes(id))
 }

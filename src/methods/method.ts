@@ -1,43 +1,56 @@
 import type { OutputDistance } from '../measures/distanceRecipes.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
+import type { Moves } from '../search/candidates.ts'
 import type { BlockId, BlockKind, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
 import type { Granularity } from './maskUnits.ts'
+import type { OptionSchema, OptionsOf } from './options.ts'
 
-/** What a run hands to its method. */
-export interface MethodContext {
+/** One removal after the other, each step with the plan that it ends at. */
+export type Steps = AsyncGenerator<PruningStep, void>
+
+/** Where a loop begins and what it must leave alone. */
+export interface LoopOptions {
+  /** Default the whole model. What holds for a whole run, as norms that go with their branches, is said here. */
+  readonly start?: PruningPlan | undefined
+  /** Kinds of blocks that may go; default all that the model has. */
+  readonly kinds?: readonly BlockKind[] | undefined
+  /** Blocks that stay, whatever a method thinks of them. */
+  readonly keep?: ReadonlySet<BlockId> | undefined
+  readonly signal?: StopSignal | undefined
+}
+
+/** What a method may remove from, as it is known before anything is measured. */
+export interface Scope {
   readonly model: Model
-  /** The loss that steps are recorded with: mean of the rows' means. */
+  readonly start: PruningPlan
+  readonly kinds: readonly BlockKind[]
+  readonly keep: ReadonlySet<BlockId>
+}
+
+/** What a run hands to its method or search. */
+export interface MethodContext extends Scope {
+  /** What plans are compared by: the loss that steps are recorded with, unless a search was asked to compare something else. */
   readonly objective: RowObjective
-  /** The same losses averaged over tokens. */
+  /** The loss averaged over tokens instead of rows. */
   readonly pooled: RowObjective
   /** A distance of predictions from the dense model's. */
   readonly distance: (measure: OutputDistance, options?: { readonly topK?: number | undefined }) => RowObjective
+  /** What may go in a step, and come back; for loops over any candidates. */
+  readonly moves: Moves
   readonly engine: Engine
   readonly rows: TokenRows
-  readonly kinds: readonly BlockKind[]
   readonly seed: number
   /** Whether a plan removes what the budget asks for. */
-  readonly reached: (plan: PruningPlan) => boolean
+  readonly isReached: (plan: PruningPlan) => boolean
   readonly signal: StopSignal | undefined
 }
 
-export type OptionValue = string | number | boolean
-
-/** Options by name, as checked by `optionsOf`. */
-export type MethodOptions = Readonly<Record<string, OptionValue>>
-
-/** One option of a method: a flag of the command line and an entry of plan.json. */
-export type MethodOption = { readonly says: string } & (
-  | { readonly type: 'choice'; readonly choices: readonly string[]; readonly default: string }
-  /** Absent default: the option is off. */
-  | { readonly type: 'number'; readonly from: number; readonly to: number; readonly default?: number }
-  | { readonly type: 'flag'; readonly default: boolean }
-)
-
-/** A pruning method by its name. */
-export interface Method {
-  readonly name: string
+/** A pruning method, or another way to search a method's plan, as its own file describes it. */
+export interface Method<Name extends string = string, Schema extends OptionSchema = OptionSchema> {
+  readonly name: Name
+  /** `search`: another loop over the candidates of a method that is `searchable`. */
+  readonly role: 'method' | 'search'
   /** As people call it, for a model card. */
   readonly title: string
   /** Where it is published; absent for what needs no paper. */
@@ -46,16 +59,29 @@ export interface Method {
   readonly unit: string
   /** Forward passes over the calibration text, n blocks or l layers. */
   readonly cost: string
-  readonly options: Readonly<Record<string, MethodOption>>
+  /** What somebody who takes it should know before. */
+  readonly note?: string
+  readonly options: Schema
   /** Throws `PlanError` for options that contradict each other; each by itself was checked before. */
-  check?(options: MethodOptions): void
+  check?(options: OptionsOf<Schema>): void
   /** Bytes kept besides weights and states while it runs. */
-  keeps?(model: Model, rows: TokenRows, options: MethodOptions): number
+  keeps?(model: Model, rows: TokenRows, options: OptionsOf<Schema>): number
   /** All that it may remove. Throws `PlanError` for kinds of blocks that it cannot tell apart. */
-  removable(model: Model, kinds: readonly BlockKind[], options: MethodOptions): readonly BlockId[]
-  run(context: MethodContext, options: MethodOptions): AsyncGenerator<PruningStep, void>
+  removable(scope: Scope, options: OptionsOf<Schema>): readonly BlockId[]
+  run(context: MethodContext, options: OptionsOf<Schema>): Steps
   /** What its masks keep or remove; absent: it has none, and removes whole blocks. */
-  masks?(options: MethodOptions): readonly Granularity[]
+  masks?(options: OptionsOf<Schema>): readonly Granularity[]
   /** It is given the budget and ends by itself: its steps are states of a search, not removals towards a budget. */
   readonly endsItself?: true
+  /** Its plan may be searched otherwise, by anything whose role is `search`. */
+  readonly searchable?: true
+  /** What to take instead where a search is asked for; for methods that are not searchable. */
+  readonly searchInstead?: string
+}
+
+/** A method as it stands in the registry: types of its options are inferred from their schema. */
+export function defineMethod<const Name extends string, const Schema extends OptionSchema>(
+  method: Method<Name, Schema>,
+): Method<Name, Schema> {
+  return method
 }

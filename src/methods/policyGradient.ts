@@ -1,25 +1,99 @@
 import { EngineError, PlanError } from '../errors.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
+import { emptyPlan } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
-import type { BlockId, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
+import type { BlockId, PruningPlan, RowObjective, TokenRows } from '../types.ts'
 import { projectOntoBudget } from './budgetProjection.ts'
-import { type Granularity, type MaskUnit, maskUnits, planOfMask } from './maskUnits.ts'
+import { type Granularity, type MaskUnit, maskedBlocks, maskUnits, planOfMask } from './maskUnits.ts'
+import { defineMethod, type LoopOptions, type Steps } from './method.ts'
 import { finite } from './removeInOrder.ts'
 import { wandaScores } from './wandaScores.ts'
+
+const granularitiesOf = ({ units }: { readonly units: string }) => units.split('+') as Granularity[]
+
+export const method = defineMethod({
+  name: 'policy-gradient',
+  role: 'method',
+  title: 'Policy gradient over masks',
+  paper: 'arXiv:2406.10576',
+  unit: 'channel, head group, block, layer',
+  cost: 'samples x steps passes over batches',
+  options: {
+    units: {
+      type: 'choice',
+      choices: [
+        'channels+heads',
+        'channels',
+        'heads',
+        'blocks',
+        'layers',
+        'channels+heads+blocks',
+        'channels+heads+layers',
+      ],
+      default: 'channels+heads',
+      says: 'what masks keep or remove; heads are key/value groups with their query heads',
+    },
+    budgets: {
+      type: 'choice',
+      choices: ['separate', 'one'],
+      default: 'separate',
+      says: 'the same share of each kind of unit, or one budget of parameters over all',
+    },
+    init: {
+      type: 'choice',
+      choices: ['wanda', 'constant'],
+      default: 'wanda',
+      says: "probabilities at first: from Wanda-sp's metric, or all equal",
+    },
+    estimator: {
+      type: 'choice',
+      choices: ['released', 'plain'],
+      default: 'released',
+      says: 'score function divided by the deviation, as the released code does, or by the variance',
+    },
+    steps: { type: 'number', from: 1, to: 1e6, whole: true, default: 500, says: 'updates' },
+    samples: { type: 'number', from: 2, to: 1000, whole: true, default: 2, says: 'masks an update' },
+    'learning-rate': { type: 'number', from: 0, to: 10, default: 0.01, says: 'at the first update' },
+    'batch-rows': { type: 'number', from: 1, to: 1e6, whole: true, default: 4, says: 'rows an update' },
+    window: { type: 'number', from: 1, to: 1e6, default: 5, says: 'updates that the baseline looks back' },
+    interval: {
+      type: 'number',
+      from: 1,
+      to: 1e6,
+      whole: true,
+      default: 50,
+      says: 'updates between two recorded steps',
+    },
+  },
+  masks: granularitiesOf,
+  removable: (scope, options) => maskedBlocks('policy-gradient', granularitiesOf(options), scope),
+  endsItself: true,
+  run: (
+    { model, objective, engine, rows, ...context },
+    { 'learning-rate': learningRate, 'batch-rows': batchRows, ...options },
+  ) =>
+    policyGradient(model, objective, engine, rows, {
+      ...context,
+      ...options,
+      granularities: granularitiesOf(options),
+      learningRate,
+      batchRows,
+    }),
+})
 
 /** `plain`: the score function itself; `released`: divided by the square root of the variance, as the released code does. */
 export type Estimator = 'plain' | 'released'
 
-export interface PolicyGradientOptions {
+export interface PolicyGradientOptions extends LoopOptions {
   /** What masks keep or remove; default channels and heads, as in the released code. */
   readonly granularities?: readonly Granularity[] | undefined
   /** Whether a plan removes enough: the budget of every mask. */
-  readonly reached: (plan: PruningPlan) => boolean
+  readonly isReached: (plan: PruningPlan) => boolean
   /** One budget over all units, in parameters, or the same share of each granularity; default separate. */
   readonly budgets?: 'separate' | 'one' | undefined
   /** Probabilities at first: from Wanda-sp's metric, or all equal; blocks and layers always begin equal. Default wanda. */
-  readonly start?: 'wanda' | 'constant' | undefined
+  readonly init?: 'wanda' | 'constant' | undefined
   readonly estimator?: Estimator | undefined
   readonly steps?: number | undefined
   /** N_s, masks sampled a step; from 2. */
@@ -33,7 +107,6 @@ export interface PolicyGradientOptions {
   /** Steps between two yields. */
   readonly interval?: number | undefined
   readonly seed: number
-  readonly signal?: StopSignal | undefined
 }
 
 /**
@@ -56,20 +129,23 @@ export async function* policyGradient(
   engine: Engine,
   rows: TokenRows,
   options: PolicyGradientOptions,
-): AsyncGenerator<PruningStep, void> {
+): Steps {
+  const { start = emptyPlan, granularities = ['channels', 'heads'], budgets = 'separate', init = 'wanda' } = options
   const {
-    granularities = ['channels', 'heads'],
-    budgets = 'separate',
-    start = 'wanda',
     estimator = 'released',
+    steps = 500,
+    samples = 2,
+    learningRate = 0.01,
+    batchRows = 4,
+    window = 5,
+    interval = 50,
   } = options
-  const { steps = 500, samples = 2, learningRate = 0.01, batchRows = 4, window = 5, interval = 50 } = options
-  const { reached, seed, signal } = options
+  const { isReached, seed, signal } = options
   const random = new Random(seed)
-  const units = maskUnits(model, granularities)
+  const units = maskUnits(model, granularities, options)
   const groups = groupsOf(units, budgets)
-  const metric = start === 'wanda' ? await wandaScores(model, units, engine, rows, signal) : undefined
-  const kept = (s: ArrayLike<number>) => smallestCut(model, units, groups, s, reached)
+  const metric = init === 'wanda' ? await wandaScores(model, units, engine, rows, signal) : undefined
+  const kept = (s: ArrayLike<number>) => smallestCut(model, units, groups, s, { isReached, start })
 
   const limits = limitsOf(units, groups, kept(metric ?? new Float64Array(units.length)))
   const project = (z: Float64Array) => projectGroups(z, units, groups, limits)
@@ -81,7 +157,7 @@ export async function* policyGradient(
     const masks = Array.from({ length: samples }, () => s.map((share) => (random.uniform() < share ? 1 : 0)))
     const range = rowsOfStep(step, batchRows, objective.rows)
     const values = await objective.evaluateRows(
-      masks.map((mask) => planOfMask(model, units, mask)),
+      masks.map((mask) => planOfMask(model, units, mask, start)),
       { range, signal },
     )
     const losses = values.map((ofRows) => objective.combine(ofRows, range[0]))
@@ -109,7 +185,7 @@ export async function* policyGradient(
       )
     }
     const before = new Set(plan?.blocks)
-    plan = planOfMask(model, units, kept(s))
+    plan = planOfMask(model, units, kept(s), start)
     const [loss = Number.NaN] = await objective.evaluate([plan], signal)
     const restored = difference(before, new Set(plan.blocks))
     yield {
@@ -158,7 +234,7 @@ function smallestCut(
   units: readonly MaskUnit[],
   groups: readonly (readonly number[])[],
   s: ArrayLike<number>,
-  reached: (plan: PruningPlan) => boolean,
+  { isReached, start }: { readonly isReached: (plan: PruningPlan) => boolean; readonly start: PruningPlan },
 ): Uint8Array {
   const order = groups
     .flatMap((group) =>
@@ -173,7 +249,7 @@ function smallestCut(
   let [low, high] = [0, units.length]
   while (high - low > 1) {
     const middle = (low + high) >> 1
-    if (reached(planOfMask(model, units, maskWithout(middle)))) high = middle
+    if (isReached(planOfMask(model, units, maskWithout(middle), start))) high = middle
     else low = middle
   }
   if (high === units.length) {

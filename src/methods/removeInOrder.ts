@@ -1,7 +1,8 @@
 import { EngineError } from '../errors.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, Objective, PruningStep, Score, StopSignal } from '../types.ts'
-import { withoutBlocks } from './units.ts'
+import { withoutBlocks } from '../search/candidates.ts'
+import type { BlockId, Objective, Score } from '../types.ts'
+import type { LoopOptions, Steps } from './method.ts'
 
 /** Blocks that go together, and what a method thinks of the model without them: lower goes first. */
 export interface Ranked {
@@ -13,10 +14,10 @@ export interface Ranked {
 export async function* removeInOrder(
   objective: Objective,
   scored: readonly Ranked[],
-  signal?: StopSignal,
-): AsyncGenerator<PruningStep, void> {
+  { start = emptyPlan, signal }: LoopOptions = {},
+): Steps {
   const ranking = ascending(scored)
-  let plan = emptyPlan
+  let plan = start
   for (const [i, { blocks, score }] of ranking.entries()) {
     plan = withoutBlocks(plan, blocks)
     const [loss = Number.NaN] = await objective.evaluate([plan], signal)

@@ -1,16 +1,27 @@
 import type { Engine } from '../measures/measurement.ts'
-import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
-import type { BlockKind, Objective, PruningStep, StopSignal, TokenRows } from '../types.ts'
+import type { Objective, TokenRows } from '../types.ts'
+import { defineMethod, type LoopOptions, type Steps } from './method.ts'
 import { removeInOrder } from './removeInOrder.ts'
 import { spanSimilarities } from './spanSimilarities.ts'
-import { type Unit, unitsOf } from './units.ts'
+import { removableByUnit, type Unit, unitOption, unitsOf } from './units.ts'
 
-export interface ShortGptOptions {
+export const method = defineMethod({
+  name: 'shortgpt',
+  role: 'method',
+  title: 'ShortGPT',
+  paper: 'arXiv:2403.03853',
+  unit: 'layer or block',
+  cost: '1 pass, one shot',
+  options: { unit: unitOption('layer') },
+  removable: removableByUnit('shortgpt'),
+  run: ({ model, objective, engine, rows, ...context }, options) =>
+    shortGpt(model, objective, engine, rows, { ...context, ...options }),
+})
+
+export interface ShortGptOptions extends LoopOptions {
   /** Whole layers, as in the paper, or blocks of `kinds`. */
   readonly unit?: Unit | undefined
-  readonly kinds?: readonly BlockKind[] | undefined
-  readonly signal?: StopSignal | undefined
 }
 
 /**
@@ -25,15 +36,12 @@ export async function* shortGpt(
   objective: Objective,
   engine: Engine,
   rows: TokenRows,
-  { unit = 'layer', kinds = kindsOf(model), signal }: ShortGptOptions = {},
-): AsyncGenerator<PruningStep, void> {
-  const groups = unitsOf(model, unit, kinds)
+  { unit = 'layer', ...options }: ShortGptOptions = {},
+): Steps {
+  const groups = unitsOf(model, unit, options)
   const spans = groups.map((blocks) => [blocks[0]!, blocks.at(-1)!] as const)
-  const cosines = await spanSimilarities(engine, rows, { spans, by: 'cosine' }, signal)
+  const cosines = await spanSimilarities(engine, rows, { spans, by: 'cosine' }, options.signal)
   const influences = cosines.map((values) => 1 - values.reduce((total, value) => total + value, 0) / values.length)
-  yield* removeInOrder(
-    objective,
-    groups.map((blocks, i) => ({ blocks, score: influences[i]! })),
-    signal,
-  )
+  const ranking = groups.map((blocks, i) => ({ blocks, score: influences[i]! }))
+  yield* removeInOrder(objective, ranking, options)
 }

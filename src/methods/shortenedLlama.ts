@@ -1,16 +1,42 @@
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, Objective, PruningStep, StopSignal } from '../types.ts'
+import { withoutBlocks } from '../search/candidates.ts'
+import type { BlockId, Objective } from '../types.ts'
+import { defineMethod, type LoopOptions, type Steps } from './method.ts'
 import { removeInOrder } from './removeInOrder.ts'
-import { withoutBlocks } from './units.ts'
+import { checkWholeLayers, mayGo } from './units.ts'
 import { weightSums } from './weightSums.ts'
 
-export interface ShortenedLlamaOptions {
+export const method = defineMethod({
+  name: 'shortened-llama',
+  role: 'method',
+  title: 'Shortened LLaMA',
+  paper: 'arXiv:2402.02834',
+  unit: 'layer',
+  cost: 'l passes, one shot (magnitude: none)',
+  note: 'keeps layers 0 to 3 and the last two of each stack, unless --no-plus is given',
+  options: {
+    criterion: {
+      type: 'choice',
+      choices: ['ppl', 'magnitude'],
+      default: 'ppl',
+      says: 'what a layer is scored by: perplexity without it, or its weights',
+    },
+    plus: { type: 'flag', default: true, says: 'let layers 0 to 3 and the last two go as well' },
+  },
+  removable({ model, ...scope }, { plus }) {
+    checkWholeLayers('shortened-llama', scope.kinds)
+    return mayGo(removableLayers(model, plus), scope).flat()
+  },
+  run: ({ model, objective, pooled, ...context }, options) =>
+    shortenedLlama(model, objective, pooled, { ...context, ...options }),
+})
+
+export interface ShortenedLlamaOptions extends LoopOptions {
   readonly criterion?: 'ppl' | 'magnitude' | undefined
   /** The "+" rule: layers 0 to 3 and the last two never go; default on, as in the released code for every criterion. */
   readonly plus?: boolean | undefined
-  readonly signal?: StopSignal | undefined
 }
 
 /**
@@ -25,25 +51,23 @@ export async function* shortenedLlama(
   model: Model,
   objective: Objective,
   pooled: Objective,
-  { criterion = 'ppl', plus = true, signal }: ShortenedLlamaOptions = {},
-): AsyncGenerator<PruningStep, void> {
-  const layers = removableLayers(model, plus)
+  { criterion = 'ppl', plus = true, ...options }: ShortenedLlamaOptions = {},
+): Steps {
+  const { start = emptyPlan, signal } = options
+  const layers = mayGo(removableLayers(model, plus), options)
   const scores =
     criterion === 'magnitude'
       ? (await weightSums(model, layers)).map(({ sum }) => sum)
       : await pooled.evaluate(
-          layers.map((blocks) => withoutBlocks(emptyPlan, blocks)),
+          layers.map((blocks) => withoutBlocks(start, blocks)),
           signal,
         )
-  yield* removeInOrder(
-    objective,
-    layers.map((blocks, i) => ({ blocks, score: scores[i]! })),
-    signal,
-  )
+  const ranking = layers.map((blocks, i) => ({ blocks, score: scores[i]! }))
+  yield* removeInOrder(objective, ranking, options)
 }
 
 /** The layers that may go, as blocks: with the "+" rule not the first four and the last two of a stack. */
-export function removableLayers(model: Model, plus: boolean): BlockId[][] {
+function removableLayers(model: Model, plus: boolean): BlockId[][] {
   const layers = layersOf(model)
   return layers
     .filter(({ stack, layer }) => {

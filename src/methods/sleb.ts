@@ -1,14 +1,26 @@
 import { type Layer, layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
-import { best, lowest } from './lowest.ts'
-import { named } from './removeInOrder.ts'
-import { withoutBlocks } from './units.ts'
+import type { BlockId, Objective, PruningPlan } from '../types.ts'
+import { greedy } from './greedy.ts'
+import { defineMethod, type LoopOptions, type Steps } from './method.ts'
+import { checkWholeLayers, mayGo } from './units.ts'
 
-export interface SlebOptions {
-  readonly signal?: StopSignal | undefined
-}
+export const method = defineMethod({
+  name: 'sleb',
+  role: 'method',
+  title: 'SLEB',
+  paper: 'arXiv:2402.09025',
+  unit: 'layer',
+  cost: 'l passes a step, greedy',
+  note: 'keeps the first and the last layer of each stack',
+  options: {},
+  removable({ model, start, kinds, keep }) {
+    checkWholeLayers('sleb', kinds)
+    return mayGo(innerLayers(model, emptyPlan), { start, keep }).flat()
+  },
+  run: ({ model, objective, ...context }) => sleb(model, objective, context),
+})
 
 /**
  * SLEB (arXiv:2402.09025; code jiwonsong-dev/SLEB): BlockPruner's greedy loop over whole layers,
@@ -18,38 +30,16 @@ export interface SlebOptions {
  * Strict <, the first of equals wins. The authors rank by the summed loss; with rows of equal length its mean has the same order.
  * Yields until only the first and the last layer of each stack are left.
  */
-export async function* sleb(
-  model: Model,
-  objective: Objective,
-  { signal }: SlebOptions = {},
-): AsyncGenerator<PruningStep, void> {
-  let left = layersOf(model)
-  let plan: PruningPlan = emptyPlan
-  for (let step = 1; ; step++) {
-    const candidates = innerLayers(left).map((layer) => ({ layer, blocks: layer.blocks.map(({ id }) => id) }))
-    if (candidates.length === 0) return
-    const losses = await objective.evaluate(
-      candidates.map(({ blocks }) => withoutBlocks(plan, blocks)),
-      signal,
-    )
-    const scores = candidates.map((candidate, i) => ({ ...candidate, loss: losses[i]! }))
-    const chosen = best(scores, step)
-    const runnerUp = lowest(scores.filter((score) => score !== chosen))
-    left = left.filter((layer) => layer !== chosen.layer)
-    plan = withoutBlocks(plan, chosen.blocks)
-    yield {
-      plan,
-      removed: chosen.blocks,
-      loss: chosen.loss,
-      ...(runnerUp && { runnerUp: named(runnerUp.blocks, runnerUp.loss) }),
-    }
-  }
+export function sleb(model: Model, objective: Objective, options: LoopOptions = {}): Steps {
+  return greedy(objective, (plan) => mayGo(innerLayers(model, plan), options), options)
 }
 
-/** All but the first and the last layer of each stack. */
-export function innerLayers(layers: readonly Layer[]): Layer[] {
-  return layers.filter((layer) => {
-    const own = layers.filter(({ stack }) => stack === layer.stack)
+/** Of the layers that `plan` leaves, as blocks, all but the first and the last of each stack. */
+function innerLayers(model: Model, plan: PruningPlan): BlockId[][] {
+  const left = layersOf(model).filter(({ blocks }) => !blocks.every(({ id }) => plan.blocks.includes(id)))
+  const isInner = (layer: Layer) => {
+    const own = left.filter(({ stack }) => stack === layer.stack)
     return layer !== own[0] && layer !== own.at(-1)
-  })
+  }
+  return left.filter(isInner).map(({ blocks }) => blocks.map(({ id }) => id))
 }

@@ -1,16 +1,55 @@
 import { PlanError } from '../errors.ts'
+import { kindsOf } from '../model/kinds.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, remainingBlocks } from '../model/plan.ts'
-import type { BlockId, BlockKind, PruningPlan } from '../types.ts'
+import type { BlockId, BlockKind } from '../types.ts'
+import type { LoopOptions, Scope } from './method.ts'
+import type { MethodOption } from './options.ts'
 
 /** What a method removes at once: one block, or all blocks of a layer. */
 export type Unit = 'block' | 'layer'
 
-/** The block groups of `model` that go together: single blocks of `kinds`, kind by kind, or layers in forward order. */
-export function unitsOf(model: Model, unit: Unit, kinds: readonly BlockKind[]): BlockId[][] {
-  if (unit === 'block') return remainingBlocks(model, emptyPlan, kinds).map(({ id }) => [id])
+/** The option that chooses between them. */
+export const unitOption = <Default extends Unit>(byDefault: Default) =>
+  ({
+    type: 'choice',
+    choices: ['block', 'layer'],
+    default: byDefault,
+    says: 'what goes at once',
+  }) as const satisfies MethodOption
+
+/** The block groups of `model` that go together and may go: single blocks of `kinds`, kind by kind, or layers in forward order. */
+export function unitsOf(model: Model, unit: Unit, options: LoopOptions = {}): BlockId[][] {
+  const { kinds = kindsOf(model) } = options
+  if (unit === 'layer') return mayGo(wholeLayers(model), options)
+  return mayGo(
+    remainingBlocks(model, emptyPlan, kinds).map(({ id }) => [id]),
+    options,
+  )
+}
+
+/** The blocks of each layer, in forward order. */
+export function wholeLayers(model: Model): BlockId[][] {
   return layersOf(model).map(({ blocks }) => blocks.map(({ id }) => id))
+}
+
+/** Those of `groups` that hold no block that must stay or is gone from the start. */
+export function mayGo(groups: readonly BlockId[][], { start = emptyPlan, keep }: LoopOptions): BlockId[][] {
+  return groups.filter((blocks) => !blocks.some((id) => keep?.has(id) || start.blocks.includes(id)))
+}
+
+/** All that a method of single blocks may remove. */
+export function singleRemovable({ model, ...scope }: Scope): BlockId[] {
+  return unitsOf(model, 'block', scope).flat()
+}
+
+/** All that a method may remove whose option `unit` says what goes at once. */
+export function removableByUnit(name: string) {
+  return ({ model, ...scope }: Scope, { unit }: { readonly unit: Unit }): BlockId[] => {
+    if (unit === 'layer') checkWholeLayers(`${name} --unit layer`, scope.kinds)
+    return unitsOf(model, unit, scope).flat()
+  }
 }
 
 /** Throws `PlanError` when layers are asked for and only some of their blocks may go. */
@@ -20,9 +59,4 @@ export function checkWholeLayers(method: string, kinds: readonly BlockKind[]): v
     `--kinds ${kinds.join(',')}: ${method} removes whole layers, expected attention,mlp; ` +
       'leave --kinds out, or take a method that removes blocks',
   )
-}
-
-/** `plan` with several blocks more. */
-export function withoutBlocks(plan: PruningPlan, blocks: readonly BlockId[]): PruningPlan {
-  return { ...plan, blocks: [...plan.blocks, ...blocks] }
 }

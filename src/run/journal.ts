@@ -27,6 +27,7 @@ const entrySchema = z.object({
   measure: z.string(),
   blocks: z.array(z.string()),
   units: z.record(z.string(), z.array(z.number())).optional(),
+  outputNorms: z.enum(['keep', 'drop']).optional(),
   /** Of the biases that the plan adds. */
   biases: z.string().optional(),
   losses: z.array(lossSchema),
@@ -62,8 +63,8 @@ export function openJournal(path: string, inputs: unknown): Journal {
     for (const [i, line] of lines.entries()) {
       const entry = entrySchema.safeParse(parseLine(path, i + 2, line))
       if (!entry.success) throw damaged(path, i + 2)
-      const { measure, blocks, units = {}, biases, losses } = entry.data
-      const key = withBiasDigest(keyOf(measure, { blocks: blocks as BlockId[], units }), biases)
+      const { measure, blocks, units = {}, outputNorms, biases, losses } = entry.data
+      const key = withBiasDigest(keyOf(measure, { blocks: blocks as BlockId[], units, outputNorms }), biases)
       known.set(key, Float64Array.from(losses, Number))
     }
   } catch (error) {
@@ -75,9 +76,10 @@ export function openJournal(path: string, inputs: unknown): Journal {
     recall: (measure, plan) => known.get(keyOf(measure, plan)),
     append(measure, plan, losses) {
       const units = Object.keys(plan.units).length > 0 ? { units: plan.units } : {}
+      const norms = plan.outputNorms && { outputNorms: plan.outputNorms }
       const biases = biasDigest(plan)
       const written = Array.from(losses, (loss) => (Number.isFinite(loss) ? loss : String(loss)))
-      appendLine(file, { measure, blocks: plan.blocks, ...units, ...(biases && { biases }), losses: written })
+      appendLine(file, { measure, blocks: plan.blocks, ...units, ...norms, ...(biases && { biases }), losses: written })
       known.set(keyOf(measure, plan), losses)
     },
     close: () => closeSync(file),

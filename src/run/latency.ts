@@ -44,13 +44,22 @@ export async function measureParts(
   model: Model,
   timer: Timer,
   journal: Journal,
-  { narrow, signal }: { readonly narrow: boolean; readonly signal?: StopSignal | undefined },
+  {
+    narrow,
+    start = emptyPlan,
+    signal,
+  }: {
+    readonly narrow: boolean
+    /** What holds for every plan of the run. */
+    readonly start?: PruningPlan | undefined
+    readonly signal?: StopSignal | undefined
+  },
 ): Promise<PartSeconds> {
   const shapes = shapesOf(model)
-  const everything = { blocks: model.blocks.map(({ id }) => id), units: {} }
-  const narrowed = narrow ? narrowPlans(model, shapes) : []
+  const everything = { ...start, blocks: model.blocks.map(({ id }) => id) }
+  const narrowed = narrow ? narrowPlans(model, shapes, start) : []
   const [dense, none, ...others] = await journaledSeconds('part seconds', journal, timer, signal, [
-    emptyPlan,
+    start,
     everything,
     ...narrowed,
   ])
@@ -128,7 +137,7 @@ function shapesOf(model: Model): Block[][] {
 }
 
 /** For each share the plan that narrows one block of each shape to it; none where all shapes are too small to be narrowed. */
-function narrowPlans(model: Model, shapes: readonly Block[][]): PruningPlan[] {
+function narrowPlans(model: Model, shapes: readonly Block[][], start: PruningPlan): PruningPlan[] {
   const plans = narrowShares.map((share): PruningPlan => {
     const units: Partial<Record<BlockId, readonly number[]>> = {}
     for (const shape of shapes) {
@@ -136,7 +145,7 @@ function narrowPlans(model: Model, shapes: readonly Block[][]): PruningPlan[] {
       const left = aligned(model, block, Math.max(1, Math.floor(share * block.units)))
       if (left < block.units) units[block.id] = Array.from({ length: block.units - left }, (_, i) => left + i)
     }
-    return { blocks: [], units }
+    return { ...start, units }
   })
   return plans.filter(({ units }) => Object.keys(units).length > 0)
 }

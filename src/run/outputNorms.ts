@@ -1,6 +1,6 @@
 import { PlanError } from '../errors.ts'
-import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
+import { emptyPlan } from '../model/plan.ts'
 import type { PruningPlan } from '../types.ts'
 
 /** What becomes of the norm behind a removed branch, see `PruningPlan`. */
@@ -15,18 +15,7 @@ export function checkOutputNorms(model: Model, outputNorms: OutputNorms): void {
   )
 }
 
-/** `plan` with its norms kept or dropped. A plan says so only where they are dropped. */
-export function planWith(outputNorms: OutputNorms, plan: PruningPlan): PruningPlan {
-  return outputNorms === 'drop' ? { ...plan, outputNorms } : plan
-}
-
-/** `engine` for methods that say which blocks go and leave to the run what becomes of the norms behind them. */
-export function engineWith(outputNorms: OutputNorms, engine: Engine): Engine {
-  if (outputNorms === 'keep') return engine
-  const one = (plan: PruningPlan) => planWith(outputNorms, plan)
-  return {
-    ...engine,
-    measure: (what, how) =>
-      engine.measure({ ...what, plans: what.plans.map(one), prefix: what.prefix && one(what.prefix) }, how),
-  }
+/** The plan that removes nothing yet. It says what becomes of norms only where they are dropped. */
+export function startOf(outputNorms: OutputNorms): PruningPlan {
+  return outputNorms === 'drop' ? { ...emptyPlan, outputNorms } : emptyPlan
 }

@@ -25,6 +25,8 @@ import { type Latency, type PlanFile, type PlanStep, type RunInputs, writePlanFi
 export interface PruneRun {
   readonly model: Model
   readonly engine: Engine
+  /** The plan that the search begins at; default the whole model. */
+  readonly start?: PruningPlan | undefined
   readonly rows: TokenRows
   readonly objective: RowObjective
   /** The loss on rows that the method does not see; absent: steps are not checked. */
@@ -76,7 +78,7 @@ export type Progress =
  * from other inputs, `EngineError` when the dense model's loss is not finite.
  */
 export async function prune(run: PruneRun): Promise<PlanFile> {
-  const { model, directory, budget, signal, onProgress = () => {} } = run
+  const { model, directory, budget, start = emptyPlan, signal, onProgress = () => {} } = run
   await makeDirectory(directory)
   const journal = openJournal(join(directory, 'journal.jsonl'), run.inputs)
   try {
@@ -89,7 +91,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
     const dense = await denseLoss(run, objective)
     onProgress({ type: 'dense', loss: dense })
     const check = run.check && journaled(run.check)
-    const [denseCheck] = check ? await check.evaluate([emptyPlan], signal) : []
+    const [denseCheck] = check ? await check.evaluate([start], signal) : []
     const steps: PlanStep[] = []
     const warnings: string[] = []
     const file = (plan: PruningPlan, complete: boolean, latency?: Latency): PlanFile => ({
@@ -112,7 +114,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
         ...(plan.outputBiases && { outputBiases: plan.outputBiases }),
       },
     })
-    let plan = emptyPlan
+    let plan = start
     for await (const step of run.method(objective, journaled, reached)) {
       plan = step.plan
       const checked = check && (await checkStep(check, step, signal))
@@ -138,7 +140,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
 /** Throws `PlanError` when removing all that the method may remove is not fast enough. */
 async function timedParts(run: PruneRun, timing: Timing, journal: Journal): Promise<PartSeconds> {
   const { model, budget, signal, onProgress } = run
-  const parts = await measureParts(model, timing.timer, journal, { narrow: timing.narrow, signal })
+  const parts = await measureParts(model, timing.timer, journal, { narrow: timing.narrow, start: run.start, signal })
   const most = foretoldSpeedup(model, parts, timing.most)
   onProgress?.({ type: 'timed', seconds: secondsOf(model, parts, emptyPlan), most })
   if (isReached(model, timing.most, budget, parts)) return parts
@@ -155,7 +157,8 @@ async function measuredLatency(
   plan: PruningPlan,
   journal: Journal,
 ): Promise<Latency> {
-  const seconds = await measureWhole({ blocks: plan.blocks, units: plan.units }, timer, journal, signal)
+  const { outputBiases: _, ...timed } = plan
+  const seconds = await measureWhole(timed, timer, journal, signal)
   return {
     rows,
     rowLength,
@@ -166,9 +169,12 @@ async function measuredLatency(
   }
 }
 
-async function denseLoss({ model, engine, rows, signal }: PruneRun, objective: RowObjective): Promise<number> {
+async function denseLoss(
+  { model, engine, start = emptyPlan, rows, signal }: PruneRun,
+  objective: RowObjective,
+): Promise<number> {
   // the first step's plans branch off the dense model
-  const [values] = await objective.evaluateRows([emptyPlan], { prefix: emptyPlan, signal })
+  const [values] = await objective.evaluateRows([start], { prefix: start, signal })
   const loss = objective.combine(values!)
   if (Number.isFinite(loss)) return loss
   const where = await firstNonFinite(engine, rows)

@@ -1,18 +1,33 @@
 import { EngineError } from '../errors.ts'
+import { defineMethod, type LoopOptions, type Steps } from '../methods/method.ts'
+import { named } from '../methods/removeInOrder.ts'
+import { singleRemovable } from '../methods/units.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, planKey } from '../model/plan.ts'
-import type { BlockKind, Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
-import { type Candidates, runnerUpOf, singleBlocks, withoutCandidate } from './candidates.ts'
+import type { Objective, PruningPlan, PruningStep } from '../types.ts'
+import { type Candidates, movesFor, withoutBlocks } from './candidates.ts'
 
-export interface BeamOptions {
+export const search = defineMethod({
+  name: 'beam',
+  role: 'search',
+  title: 'Beam search',
+  unit: 'block',
+  cost: 'width times n passes a step',
+  options: {
+    beamWidth: { type: 'number', from: 1, to: 1e4, whole: true, default: 3, says: 'plans kept after each round' },
+  },
+  removable: singleRemovable,
+  endsItself: true,
+  run: ({ model, objective, moves, ...context }, { beamWidth }) =>
+    beam(model, objective, { ...context, width: beamWidth, candidates: moves.removals }),
+})
+
+export interface BeamOptions extends LoopOptions {
   /** B: plans kept after each round. */
   readonly width?: number | undefined
   readonly isReached: (plan: PruningPlan) => boolean
-  /** Kinds of blocks that may go; default attention and mlp. */
-  readonly kinds?: readonly BlockKind[] | undefined
   /** What may go in one step; default single blocks of `kinds`. */
   readonly candidates?: Candidates | undefined
-  readonly signal?: StopSignal | undefined
 }
 
 interface Branch {
@@ -31,13 +46,15 @@ interface Branch {
 export async function* beam(
   model: Model,
   objective: Objective,
-  { width = 3, isReached, kinds, candidates = singleBlocks(model, kinds).removals, signal }: BeamOptions,
-): AsyncGenerator<PruningStep, void> {
-  let front: readonly Branch[] = [{ plan: emptyPlan, steps: [] }]
+  { width = 3, isReached, candidates, ...options }: BeamOptions,
+): Steps {
+  const { start = emptyPlan, signal } = options
+  const open = candidates ?? movesFor(model, options).removals
+  let front: readonly Branch[] = [{ plan: start, steps: [] }]
   const finished: Branch[] = []
   while (front.length > 0) {
     const children = front.flatMap((parent) =>
-      candidates(parent.plan).map((blocks) => ({ parent, blocks, plan: withoutCandidate(parent.plan, blocks) })),
+      open(parent.plan).map((blocks) => ({ parent, blocks, plan: withoutBlocks(parent.plan, blocks) })),
     )
     if (children.length === 0) break
     const distinct = [...new Map(children.toReversed().map((child) => [planKey(child.plan), child])).values()].reverse()
@@ -58,7 +75,7 @@ export async function* beam(
     const grown = ranked.slice(0, width).map((child): Branch => {
       const { parent, blocks, plan, loss } = child
       const second = ranked.find((other) => other.parent === parent && other !== child)
-      const runnerUp = second && { runnerUp: runnerUpOf(second.blocks, second.loss) }
+      const runnerUp = second && { runnerUp: named(second.blocks, second.loss) }
       return { plan, steps: [...parent.steps, { plan, removed: blocks, loss, ...runnerUp }] }
     })
     finished.push(...grown.filter(({ plan }) => isReached(plan)))

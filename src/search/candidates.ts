@@ -3,7 +3,7 @@ import { kindsOf } from '../model/kinds.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { hasParallelBranches } from '../model/parallelBranches.ts'
-import { planKey, remainingBlocks } from '../model/plan.ts'
+import { emptyPlan, planKey, remainingBlocks } from '../model/plan.ts'
 import type { Block, BlockId, BlockKind, PruningPlan, StackName } from '../types.ts'
 
 /** What may go next after a plan: each candidate names the blocks that go together in one step. The first of equals wins. */
@@ -20,6 +20,29 @@ export function singleBlocks(model: Model, kinds: readonly BlockKind[] = kindsOf
   return {
     removals: (plan) => remainingBlocks(model, plan, kinds).map(({ id }) => [id]),
     restorations: (plan) => plan.blocks.map((id) => [id]),
+  }
+}
+
+/** Single blocks that may go or come back, where some stay and some are gone from the start for good. */
+export function movesFor(model: Model, { kinds, keep, start }: MoveLimits): Moves {
+  return movesLeaving(singleBlocks(model, kinds), { keep, start })
+}
+
+export interface MoveLimits {
+  readonly kinds?: readonly BlockKind[] | undefined
+  /** Blocks that stay. */
+  readonly keep?: ReadonlySet<BlockId> | undefined
+  /** What it removes neither goes nor comes back. */
+  readonly start?: PruningPlan | undefined
+}
+
+/** `moves` without those that touch a block that is to be left alone. */
+export function movesLeaving(moves: Moves, { keep = new Set(), start = emptyPlan }: MoveLimits): Moves {
+  if (keep.size === 0 && start.blocks.length === 0) return moves
+  const isFree = (blocks: readonly BlockId[]) => !blocks.some((id) => keep.has(id) || start.blocks.includes(id))
+  return {
+    removals: (plan) => moves.removals(plan).filter(isFree),
+    restorations: (plan) => moves.restorations(plan).filter(isFree),
   }
 }
 
@@ -65,7 +88,7 @@ export function wholeLayers(model: Model): Moves {
 /** The moves that lead to plans for which `isAllowed` holds, which is asked once for each plan that they leave from. */
 export function movesWithin({ removals, restorations }: Moves, isAllowed: (plan: PruningPlan) => boolean): Moves {
   return {
-    removals: oncePerPlan((plan) => removals(plan).filter((blocks) => isAllowed(withoutCandidate(plan, blocks)))),
+    removals: oncePerPlan((plan) => removals(plan).filter((blocks) => isAllowed(withoutBlocks(plan, blocks)))),
     restorations: oncePerPlan((plan) =>
       restorations(plan).filter((blocks) => isAllowed(withoutRestored(plan, blocks))),
     ),
@@ -89,20 +112,14 @@ export function alternates(model: Model, plan: PruningPlan): boolean {
   })
 }
 
-/** `plan` with the blocks of a candidate more. */
-export function withoutCandidate(plan: PruningPlan, blocks: readonly BlockId[]): PruningPlan {
+/** `plan` with several blocks more. */
+export function withoutBlocks(plan: PruningPlan, blocks: readonly BlockId[]): PruningPlan {
   return { ...plan, blocks: [...plan.blocks, ...blocks] }
 }
 
 /** `plan` with `blocks` back in the model. */
 export function withoutRestored(plan: PruningPlan, blocks: readonly BlockId[]): PruningPlan {
   return { ...plan, blocks: plan.blocks.filter((id) => !blocks.includes(id)) }
-}
-
-/** A candidate as the runner-up of a step: its first block, and those that would go with it. */
-export function runnerUpOf(blocks: readonly BlockId[], loss: number) {
-  const [block, ...others] = blocks
-  return { block: block!, loss, ...(others.length > 0 && { others }) }
 }
 
 function survivors(model: Model, plan: PruningPlan, stack: StackName): Block[] {

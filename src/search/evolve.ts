@@ -1,13 +1,38 @@
+import { defineMethod, type LoopOptions, type Steps } from '../methods/method.ts'
+import { singleRemovable } from '../methods/units.ts'
 import type { Model } from '../model/model.ts'
 import { planKey, removedParameters } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
-import type { PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
-import { type Moves, singleBlocks, withoutCandidate, withoutRestored } from './candidates.ts'
+import type { PruningPlan, RowObjective } from '../types.ts'
+import { type Moves, movesFor, withoutBlocks, withoutRestored } from './candidates.ts'
+import { firstSteps } from './firstSteps.ts'
 import { race } from './race.ts'
 
-export interface EvolveOptions {
+export const search = defineMethod({
+  name: 'evolve',
+  role: 'search',
+  title: 'EvoPress',
+  paper: 'arXiv:2410.14649',
+  unit: 'block',
+  cost: 'fast, then 24 plans on a quarter of the rows a generation',
+  options: {
+    start: {
+      type: 'choice',
+      choices: ['fast', 'exact'],
+      default: 'fast',
+      says: 'the search whose plan is improved',
+    },
+    generations: { type: 'number', from: 1, to: 1e6, whole: true, default: 60, says: 'generations of plans' },
+  },
+  removable: singleRemovable,
+  endsItself: true,
+  run: ({ model, objective, ...context }, { start, generations }) =>
+    evolve(model, objective, { ...context, from: firstSteps({ model, objective, ...context }, start), generations }),
+})
+
+export interface EvolveOptions extends LoopOptions {
   /** The search whose result is the first parent; its steps are yielded up to the budget. */
-  readonly start: AsyncGenerator<PruningStep, void>
+  readonly from: Steps
   readonly isReached: (plan: PruningPlan) => boolean
   readonly seed: number
   /** λ: mutants of a generation. */
@@ -15,7 +40,6 @@ export interface EvolveOptions {
   readonly generations?: number | undefined
   /** What may go and come back at once; default single blocks. */
   readonly moves?: Moves | undefined
-  readonly signal?: StopSignal | undefined
 }
 
 /** Draws of mutants that were all seen before, after which a generation is as large as it gets. */
@@ -34,10 +58,12 @@ const drawsPerMutant = 4
 export async function* evolve(
   model: Model,
   objective: RowObjective,
-  { start, isReached, seed, offspring = 24, generations = 60, moves = singleBlocks(model), signal }: EvolveOptions,
-): AsyncGenerator<PruningStep, void> {
+  { from, isReached, seed, offspring = 24, generations = 60, moves: given, ...options }: EvolveOptions,
+): Steps {
+  const { signal } = options
+  const moves = given ?? movesFor(model, options)
   let parent: PruningPlan | undefined
-  for await (const step of start) {
+  for await (const step of from) {
     yield step
     parent = step.plan
     if (isReached(parent)) break
@@ -81,7 +107,7 @@ function mutate(
   let plan = parent
   for (let i = 0; i < moves; i++) {
     const open = removals(plan)
-    if (open.length > 0) plan = withoutCandidate(plan, open[random.below(open.length)]!)
+    if (open.length > 0) plan = withoutBlocks(plan, open[random.below(open.length)]!)
   }
   for (;;) {
     const fitting = restorations(plan)

@@ -1,17 +1,28 @@
 import { EngineError } from '../errors.ts'
+import { defineMethod, type LoopOptions, type Steps } from '../methods/method.ts'
+import { named } from '../methods/removeInOrder.ts'
+import { singleRemovable } from '../methods/units.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, BlockKind, PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
-import { type Candidates, runnerUpOf, singleBlocks, withoutCandidate } from './candidates.ts'
+import type { BlockId, RowObjective } from '../types.ts'
+import { type Candidates, movesFor, withoutBlocks } from './candidates.ts'
 import { Increases } from './increases.ts'
 import { quarters } from './race.ts'
 
-export interface FastOptions {
-  /** Kinds of blocks that may go; default attention and mlp. */
-  readonly kinds?: readonly BlockKind[] | undefined
+export const search = defineMethod({
+  name: 'fast',
+  role: 'search',
+  title: 'Fast greedy',
+  unit: 'block',
+  cost: 'about a tenth of exact',
+  options: {},
+  removable: singleRemovable,
+  run: ({ model, objective, moves, ...context }) => fast(model, objective, { ...context, candidates: moves.removals }),
+})
+
+export interface FastOptions extends LoopOptions {
   /** What may go in one step; default single blocks of `kinds`. */
   readonly candidates?: Candidates | undefined
-  readonly signal?: StopSignal | undefined
 }
 
 /** Standard errors that a candidate may turn out better than it is thought to be. */
@@ -38,10 +49,12 @@ const heat = 2
 export async function* fast(
   model: Model,
   objective: RowObjective,
-  { kinds, candidates = singleBlocks(model, kinds).removals, signal }: FastOptions = {},
-): AsyncGenerator<PruningStep, void> {
+  { candidates: given, ...options }: FastOptions = {},
+): Steps {
+  const { start = emptyPlan, signal } = options
+  const candidates = given ?? movesFor(model, options).removals
   const increases = new Increases(objective.rows)
-  let plan: PruningPlan = emptyPlan
+  let plan = start
   let [base] = await objective.evaluateRows([plan], { signal })
   for (;;) {
     const open = candidates(plan)
@@ -51,7 +64,7 @@ export async function* fast(
       const entrants = mostPromising(open, increases, whole)
       if (entrants.length === 0) break
       for (const [range, blocks] of byRange(entrants, increases, objective)) {
-        const plans = blocks.map((group) => withoutCandidate(plan, group))
+        const plans = blocks.map((group) => withoutBlocks(plan, group))
         const measured = await objective.evaluateRows(plans, { range, prefix: plan, signal })
         for (const [i, values] of measured.entries()) {
           increases.record(
@@ -75,11 +88,11 @@ export async function* fast(
           'is the model damaged beyond what was removed?',
       )
     }
-    plan = withoutCandidate(plan, winner.blocks)
+    plan = withoutBlocks(plan, winner.blocks)
     base = winner.values
     increases.nextStep()
     const { blocks, loss } = winner
-    yield { plan, removed: blocks, loss, ...(second && { runnerUp: runnerUpOf(second.blocks, second.loss) }) }
+    yield { plan, removed: blocks, loss, ...(second && { runnerUp: named(second.blocks, second.loss) }) }
   }
 }
 

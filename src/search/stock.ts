@@ -1,10 +1,11 @@
+import type { Steps } from '../methods/method.ts'
 import type { Model } from '../model/model.ts'
 import type { Objective, PruningPlan, PruningStep, StopSignal } from '../types.ts'
 import { adjacentBlocks, type Moves, movesWithin, wholeLayers } from './candidates.ts'
 
 export interface StockOptions {
   /** The search among plans made of these moves. */
-  readonly search: (moves: Moves) => AsyncGenerator<PruningStep, void>
+  readonly search: (moves: Moves) => Steps
   readonly isReached: (plan: PruningPlan) => boolean
   /** Whether the checkpoint that a plan leaves is stock in all else too; default yes. */
   readonly isStock?: ((plan: PruningPlan) => boolean) | undefined
@@ -24,7 +25,7 @@ export async function* stock(
   model: Model,
   check: Objective,
   { search, isReached, isStock = () => true, signal }: StockOptions,
-): AsyncGenerator<PruningStep, void> {
+): Steps {
   const neighbours = await untilReached(search(movesWithin(adjacentBlocks(model), isStock)), isReached)
   const layers = await untilReached(search(movesWithin(wholeLayers(model), isStock)), isReached)
   const plans = [neighbours, layers].map((steps) => steps.at(-1)?.plan).filter((plan) => plan !== undefined)
@@ -33,10 +34,7 @@ export async function* stock(
 }
 
 /** All steps of a search, up to the first that reaches the budget unless the search goes on improving at it. */
-async function untilReached(
-  steps: AsyncGenerator<PruningStep, void>,
-  isReached: StockOptions['isReached'],
-): Promise<PruningStep[]> {
+async function untilReached(steps: Steps, isReached: StockOptions['isReached']): Promise<PruningStep[]> {
   const taken: PruningStep[] = []
   for await (const step of steps) {
     taken.push(step)

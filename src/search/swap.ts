@@ -1,18 +1,47 @@
+import { defineMethod, type LoopOptions, type Steps } from '../methods/method.ts'
+import { singleRemovable } from '../methods/units.ts'
 import type { Model } from '../model/model.ts'
 import { planKey, removedParameters } from '../model/plan.ts'
-import type { BlockId, PruningPlan, PruningStep, RowObjective, StopSignal } from '../types.ts'
-import { type Moves, singleBlocks, withoutCandidate, withoutRestored } from './candidates.ts'
+import type { BlockId, PruningPlan, RowObjective, StopSignal } from '../types.ts'
+import { type Moves, movesFor, withoutBlocks, withoutRestored } from './candidates.ts'
+import { firstSteps } from './firstSteps.ts'
 import { quarterOf, race } from './race.ts'
 
-export interface SwapOptions {
+export const search = defineMethod({
+  name: 'swap',
+  role: 'search',
+  title: 'Swap',
+  unit: 'block',
+  cost: 'fast, then passes over an eighth of the rows for each exchange',
+  options: {
+    start: {
+      type: 'choice',
+      choices: ['fast', 'exact'],
+      default: 'fast',
+      says: 'the search whose plan is improved',
+    },
+    patience: {
+      type: 'number',
+      from: 1,
+      to: 1e6,
+      whole: true,
+      says: 'exchanges in vain after which a sweep ends; all where it is off',
+    },
+  },
+  removable: singleRemovable,
+  endsItself: true,
+  run: ({ model, objective, ...context }, { start, patience }) =>
+    swap(model, objective, { ...context, from: firstSteps({ model, objective, ...context }, start), patience }),
+})
+
+export interface SwapOptions extends LoopOptions {
   /** The search whose result is improved; its steps are yielded up to the budget. */
-  readonly start: AsyncGenerator<PruningStep, void>
+  readonly from: Steps
   readonly isReached: (plan: PruningPlan) => boolean
   /** What may go and come back at once; default single blocks. */
   readonly moves?: Moves | undefined
   /** Exchanges in a row that improve nothing, after which a sweep ends; default all. */
   readonly patience?: number | undefined
-  readonly signal?: StopSignal | undefined
 }
 
 /** Exchanges that race together. */
@@ -31,10 +60,12 @@ const heat = 8
 export async function* swap(
   model: Model,
   objective: RowObjective,
-  { start, isReached, moves = singleBlocks(model), patience = Number.POSITIVE_INFINITY, signal }: SwapOptions,
-): AsyncGenerator<PruningStep, void> {
+  { from, isReached, patience = Number.POSITIVE_INFINITY, moves: given, ...options }: SwapOptions,
+): Steps {
+  const { signal } = options
+  const moves = given ?? movesFor(model, options)
   let plan: PruningPlan | undefined
-  for await (const step of start) {
+  for await (const step of from) {
     yield step
     plan = step.plan
     if (isReached(plan)) break
@@ -95,7 +126,7 @@ async function promisingExchanges(
   signal: StopSignal | undefined,
 ): Promise<Exchange[]> {
   const [back, out] = [moves.restorations(plan), moves.removals(plan)]
-  const plans = [...back.map((b) => withoutRestored(plan, b)), ...out.map((b) => withoutCandidate(plan, b))]
+  const plans = [...back.map((b) => withoutRestored(plan, b)), ...out.map((b) => withoutBlocks(plan, b))]
   const range = quarterOf(objective)
   const [own, ...values] = await objective.evaluateRows([plan, ...plans], { range, prefix: plan, signal })
   const halves = [...back, ...out].map((blocks, i) => {
@@ -155,7 +186,7 @@ function exchanged(plan: PruningPlan, { back, out }: Exchange, { removals, resto
   }
   for (const { blocks } of out) {
     if (!has(removals(next), blocks)) return undefined
-    next = withoutCandidate(next, blocks)
+    next = withoutBlocks(next, blocks)
   }
   return next
 }

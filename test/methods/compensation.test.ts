@@ -38,8 +38,8 @@ describe.each(fixtures)('the bias compensation of FLAP on %s', (name) => {
   })
 
   async function planOn(rows: TokenRows, bias = true): Promise<PruningPlan> {
-    const reached = (plan: PruningPlan) => removedParameters(model, plan) >= 0.02 * model.parameters
-    const steps = flap(model, hiddenDistanceObjective(engine, rows), engine, rows, { bias, reached })
+    const isReached = (plan: PruningPlan) => removedParameters(model, plan) >= 0.02 * model.parameters
+    const steps = flap(model, hiddenDistanceObjective(engine, rows), engine, rows, { bias, isReached })
     const { value } = await steps.next()
     expect(Object.keys(value!.plan.units).length).toBeGreaterThan(0)
     return value!.plan

@@ -2,8 +2,8 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import type { Engine } from '../../src/measures/measurement.ts'
-import { methods, optionsOf } from '../../src/methods/known.ts'
-import type { MethodOptions } from '../../src/methods/method.ts'
+import type { MethodOptions } from '../../src/methods/options.ts'
+import { methods, optionsOf } from '../../src/methods/registry.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
 import { describeModel } from '../../src/model/describe.ts'
 import { openFolder } from '../../src/model/folder.ts'
@@ -11,7 +11,8 @@ import type { Model } from '../../src/model/model.ts'
 import { emptyPlan, removedParameters } from '../../src/model/plan.ts'
 import { hiddenDistanceObjective } from '../../src/objectives/hiddenDistance.ts'
 import { distanceObjective } from '../../src/objectives/outputDistance.ts'
-import type { PruningPlan, TokenRows } from '../../src/types.ts'
+import { singleBlocks } from '../../src/search/candidates.ts'
+import type { BlockId, PruningPlan, TokenRows } from '../../src/types.ts'
 
 const decoders = 'bloom falcon gemma gemma2 gemma3 gpt2 gpt_neox llama mistral opt phi phi3 qwen2 qwen3'.split(' ')
 const others = 'bart bert bert-cls distilbert flan-t5-gated marian roberta t5'.split(' ')
@@ -58,8 +59,20 @@ describe.each(fixtures)('%s', (path) => {
       if (name === 'finercut' && !hasHead) skip('FinerCut compares predictions, and this model has no head')
       const objective = hasHead ? distanceObjective(engine, rows, 'kl') : hiddenDistanceObjective(engine, rows)
       const options = optionsOf(method, given[name])
-      const reached = (plan: PruningPlan) => removedParameters(model, plan) >= 0.02 * model.parameters
-      const context = { model, objective, pooled: objective, engine, rows, kinds, seed: 1, reached, signal: undefined }
+      const isReached = (plan: PruningPlan) => removedParameters(model, plan) >= 0.02 * model.parameters
+      const scope = { model, kinds, start: emptyPlan, keep: new Set<BlockId>() }
+      const moves = singleBlocks(model, kinds)
+      const context = {
+        ...scope,
+        moves,
+        objective,
+        pooled: objective,
+        engine,
+        rows,
+        seed: 1,
+        isReached,
+        signal: undefined,
+      }
       let plan = emptyPlan
       let steps = 0
       for await (const step of method.run(
@@ -71,7 +84,7 @@ describe.each(fixtures)('%s', (path) => {
         steps += 1
         if (steps === 2) break
       }
-      const removable = method.removable(model, kinds, options)
+      const removable = method.removable(scope, options)
       if (removable.length === 0) {
         expect(steps).toBe(0)
         skip(`${name} keeps every layer of so small a model, and removed none`)

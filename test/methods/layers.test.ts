@@ -89,15 +89,15 @@ describe('contiguous layers', () => {
   })
 
   it('removes the run that turns the last token least, as long as the budget needs, in one step', async () => {
-    const reached = (plan: { blocks: readonly string[] }) => plan.blocks.length >= 3
-    const steps = await take(angular(toyModel(5), separable([1, 1, 1, 1, 1]), angles, noRows, { reached }))
+    const isReached = (plan: { blocks: readonly string[] }) => plan.blocks.length >= 3
+    const steps = await take(angular(toyModel(5), separable([1, 1, 1, 1, 1]), angles, noRows, { isReached }))
     expect(removedOf(steps)).toEqual([`${layerBlocks(2)} ${layerBlocks(3)}`])
     expect(steps[0]).toMatchObject({ score: 0.1, loss: 5 })
     expect(steps[0]!.runnerUp).toMatchObject({ block: 'decoder.1.attention', loss: 0.2 })
   })
 
   it('says when nothing reaches the budget', async () => {
-    const never = angular(toyModel(3), separable([1, 1, 1]), angles, noRows, { reached: () => false })
+    const never = angular(toyModel(3), separable([1, 1, 1]), angles, noRows, { isReached: () => false })
     await expect(take(never)).rejects.toThrow(/no run of its 3 layers in one stack reaches the budget/)
   })
 })

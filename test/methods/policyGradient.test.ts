@@ -107,8 +107,8 @@ const noEngine = toyEngine('channelStatistics', () => {
 const search = (more: Partial<PolicyGradientOptions> = {}): AsyncGenerator<PruningStep, void> =>
   policyGradient(model, objective, noEngine, noRows, {
     granularities: ['blocks'],
-    reached: ({ blocks }) => blocks.length >= 4,
-    start: 'constant',
+    isReached: ({ blocks }) => blocks.length >= 4,
+    init: 'constant',
     steps: 3000,
     samples: 4,
     learningRate: 0.01,
@@ -153,7 +153,7 @@ describe('policy gradient', () => {
     const broken = toyRows(4, (plan) => (plan.blocks.length % 2 === 1 ? Number.NaN : lossOf(plan)))
     const options = {
       granularities: ['blocks'] as const,
-      reached: ({ blocks }: PruningPlan) => blocks.length >= 4,
+      isReached: ({ blocks }: PruningPlan) => blocks.length >= 4,
       seed: 3,
     }
     const steps = await take(policyGradient(model, broken, noEngine, noRows, { ...options, steps: 40, interval: 40 }))
@@ -165,12 +165,15 @@ describe('policy gradient', () => {
   })
 
   it('says when no mask reaches the budget', async () => {
-    await expect(take(search({ reached: () => false }))).rejects.toThrow(PlanError)
+    await expect(take(search({ isReached: () => false }))).rejects.toThrow(PlanError)
   })
 
   it('shares one budget by parameters, or asks the same share of each kind of unit', async () => {
     const share = ({ blocks }: PruningPlan) => blocks.length / 8
-    const options = { granularities: ['blocks', 'layers'] as const, reached: (plan: PruningPlan) => share(plan) >= 0.5 }
+    const options = {
+      granularities: ['blocks', 'layers'] as const,
+      isReached: (plan: PruningPlan) => share(plan) >= 0.5,
+    }
     for (const budgets of ['one', 'separate'] as const) {
       const steps = await take(search({ ...options, budgets, steps: 10, interval: 10 }))
       expect(share(steps[0]!.plan)).toBeGreaterThanOrEqual(0.5)
@@ -217,7 +220,7 @@ describe('channels and head groups', () => {
   it('begin from what Wanda-sp says: the smallest norms are the least likely to stay', async () => {
     const calm = toyRows(1, () => 1)
     const steps = await take(
-      policyGradient(widths, calm, engine, noRows, { reached: (plan) => removedUnits(plan) >= 6, steps: 1, seed: 1 }),
+      policyGradient(widths, calm, engine, noRows, { isReached: (plan) => removedUnits(plan) >= 6, steps: 1, seed: 1 }),
     )
     expect(steps[0]!.plan.units).toEqual({
       'decoder.0.attention': [0],

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadModel } from '../../src/model/load.ts'
 import { readRows } from '../../src/run/calibrate.ts'
 import { evaluateModel } from '../../src/run/evaluateModel.ts'
-import { type PruneModelRequest, pruneModel } from '../../src/run/pruneModel.ts'
+import { pruneAny } from '../../src/run/pruneModel.ts'
+import type { AnyPruneRequest } from '../../src/run/pruneRequest.ts'
 import type { TokenRows } from '../../src/types.ts'
 
 /**
@@ -28,8 +29,8 @@ describe.each(names)('%s', (name) => {
   const model = join(folder, name)
   const heldOut = { dataset: 'embedded:test', nsamples: 16, seqlen: 128, seed: 42 }
 
-  const run = (method: string, output: string, given: Partial<PruneModelRequest> = {}) =>
-    pruneModel({
+  const run = (method: string, output: string, given: Partial<AnyPruneRequest> = {}) =>
+    pruneAny({
       model,
       output: join(work, `${name}-${output}`),
       method,
@@ -78,7 +79,7 @@ describe.each(names)('%s', (name) => {
     },
   )
 
-  test.each(['perplexity', 'js'])(
+  test.each(['perplexity', 'js'] as const)(
     'pruned by %s to a stock checkpoint, its export reopens with the same loss',
     async (by) => {
       const { export: written, file } = await run('blockpruner', `stock-${by}`, {

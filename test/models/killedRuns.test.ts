@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { methods } from '../../src/methods/known.ts'
+import { methods } from '../../src/methods/registry.ts'
 import { expectEqualRuns, killedRun } from '../program/killedRun.ts'
 
 const small = ['--nsamples', '4', '--seqlen', '64', '--quiet', '--no-export']

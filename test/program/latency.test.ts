@@ -8,7 +8,7 @@ import { emptyPlan } from '../../src/model/plan.ts'
 import { isReached } from '../../src/run/budget.ts'
 import { openJournal } from '../../src/run/journal.ts'
 import { foretoldSpeedup, measureParts, secondsOf, type Timer } from '../../src/run/latency.ts'
-import { pruneModel } from '../../src/run/pruneModel.ts'
+import { pruneAny } from '../../src/run/pruneModel.ts'
 import type { PruningPlan } from '../../src/types.ts'
 import * as ask from '../asked.ts'
 import { blockpruner } from './commandLine.ts'
@@ -78,7 +78,7 @@ describe('the seconds of the parts', () => {
 
 describe('a budget of speed', () => {
   const prune = (output: string, timer: Timer | undefined, speedup: number, method = 'blockpruner') =>
-    pruneModel({
+    pruneAny({
       model: 'embedded',
       output,
       kinds: ['attention', 'mlp'],

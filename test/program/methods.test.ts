@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { PlanError } from '../../src/errors.ts'
-import { methods } from '../../src/methods/known.ts'
-import type { MethodOptions } from '../../src/methods/method.ts'
+import type { MethodOptions } from '../../src/methods/options.ts'
+import { methods } from '../../src/methods/registry.ts'
 import { readPlanFile } from '../../src/run/planFile.ts'
-import { type PruneProgress, pruneModel } from '../../src/run/pruneModel.ts'
+import { pruneAny } from '../../src/run/pruneModel.ts'
+import type { PruneProgress } from '../../src/run/pruneRequest.ts'
 import { expectError } from '../measured.ts'
 import { blockpruner } from './commandLine.ts'
 
@@ -21,7 +22,7 @@ function run(method: string, output: string, given: MethodOptions = {}, watch: (
       stop.abort()
     }
   }
-  return pruneModel({
+  return pruneAny({
     model: 'embedded',
     output,
     method,
@@ -80,7 +81,7 @@ describe('every method on the embedded model', () => {
     ['flap', {}],
   ] as const)('%s %j cuts widths to a share of the parameters, and exports a smaller model', async (method, given) => {
     const folder = newFolder()
-    const { file, export: written } = await pruneModel({
+    const { file, export: written } = await pruneAny({
       ...request(folder),
       method,
       methodOptions: given,
@@ -98,13 +99,13 @@ describe('every method on the embedded model', () => {
 
   it('says before any work that a method cannot reach the budget', async () => {
     const layers = { ...request(newFolder()), budget: { remove: 13 } }
-    await expect(pruneModel({ ...layers, method: 'shortened-llama' })).rejects.toThrow(
+    await expect(pruneAny({ ...layers, method: 'shortened-llama' })).rejects.toThrow(
       /--remove 13: shortened-llama with these options can remove at most 12 of the 24 blocks/,
     )
-    await expect(pruneModel({ ...layers, method: 'sleb', kinds: ['mlp'], budget: { remove: 2 } })).rejects.toThrow(
+    await expect(pruneAny({ ...layers, method: 'sleb', kinds: ['mlp'], budget: { remove: 2 } })).rejects.toThrow(
       PlanError,
     )
-    await expect(pruneModel({ ...layers, method: 'finer' })).rejects.toThrow(/did you mean finercut\?/)
+    await expect(pruneAny({ ...layers, method: 'finer' })).rejects.toThrow(/did you mean finercut\?/)
   })
 })
 

@@ -6,7 +6,8 @@ import { embeddedTexts } from '../../src/data/embeddedText.ts'
 import { applyPlanFile } from '../../src/run/applyPlanFile.ts'
 import { evaluateModel } from '../../src/run/evaluateModel.ts'
 import { readPlanFile } from '../../src/run/planFile.ts'
-import { type PruneModelRequest, pruneModel } from '../../src/run/pruneModel.ts'
+import { pruneModel } from '../../src/run/pruneModel.ts'
+import type { PruneModelRequest } from '../../src/run/pruneRequest.ts'
 import { expectError } from '../measured.ts'
 import { withTokenizer } from '../run/tinyTask.ts'
 import { blockpruner } from './commandLine.ts'
@@ -153,7 +154,7 @@ describe('dropping the norms behind removed branches', () => {
   })
 
   it('is what a stock layout of a model with norms behind its branches needs, and the error says so', async () => {
-    const stock = { searching: { layout: 'stock' } }
+    const stock = { searching: { layout: 'stock' } } as const
     await expect(pruned(withTokenizer('tiny-random/bert'), stock)).rejects.toThrow(
       /--layout stock: .*--output-norms drop/,
     )

@@ -4,8 +4,9 @@ import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import type { Engine } from '../../src/measures/measurement.ts'
-import { methods, optionsOf } from '../../src/methods/known.ts'
-import type { Method, MethodOptions } from '../../src/methods/method.ts'
+import type { Method } from '../../src/methods/method.ts'
+import type { MethodOptions } from '../../src/methods/options.ts'
+import { methods, optionsOf } from '../../src/methods/registry.ts'
 import { describeModel } from '../../src/model/describe.ts'
 import { openFolder } from '../../src/model/folder.ts'
 import type { Model } from '../../src/model/model.ts'
@@ -17,6 +18,7 @@ import { openJournal } from '../../src/run/journal.ts'
 import { foretoldSpeedup, measureParts, type PartSeconds, type Timer } from '../../src/run/latency.ts'
 import { readPlanFile } from '../../src/run/planFile.ts'
 import { type Progress, prune } from '../../src/run/prune.ts'
+import { singleBlocks } from '../../src/search/candidates.ts'
 import type { BlockKind, PruningPlan, TokenRows } from '../../src/types.ts'
 
 const fixtures = ['tiny-random/llama', 'tiny-random/bert', 'tiny-random/t5', 'tiny-encoders/bart-uneven']
@@ -95,7 +97,7 @@ describe.each(fixtures)('%s', (name) => {
       endsItself: method.endsItself,
       signal,
       onProgress: (event) => progress.push(event),
-      method: (asked, journaled, reached) =>
+      method: (asked, journaled, isReached) =>
         method.run(
           {
             model,
@@ -105,8 +107,11 @@ describe.each(fixtures)('%s', (name) => {
             engine,
             rows,
             kinds,
+            start: emptyPlan,
+            keep: new Set(),
+            moves: singleBlocks(model, kinds),
             seed: 1,
-            reached,
+            isReached,
             signal,
           },
           options,
@@ -121,7 +126,10 @@ describe.each(fixtures)('%s', (name) => {
     .filter(([method, budget]) => !(method === 'flap' && budget === 'remove'))
   it.for(cases)('%s stops at a budget of %s', async ([, budgetName, method], { skip }) => {
     const options = optionsOf(method, given(method.name, budgetName))
-    const most: PruningPlan = { blocks: method.removable(model, kinds, options), units: {} }
+    const most: PruningPlan = {
+      blocks: method.removable({ model, kinds, start: emptyPlan, keep: new Set() }, options),
+      units: {},
+    }
     if (most.blocks.length === 0) {
       expect([name, method.name]).toEqual(['tiny-encoders/bart-uneven', 'sleb'])
       skip('SLEB keeps the first and the last layer, and this model has no other')

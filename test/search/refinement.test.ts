@@ -29,8 +29,8 @@ describe.each(['swap', 'evolve'] as const)('%s', (name) => {
     const start = blockPruner(model, objective)
     const steps =
       name === 'swap'
-        ? swap(model, objective, { start, isReached })
-        : evolve(model, objective, { start, isReached, seed, offspring: 6, generations: 12 })
+        ? swap(model, objective, { from: start, isReached })
+        : evolve(model, objective, { from: start, isReached, seed, offspring: 6, generations: 12 })
     return { loss, steps: collect(steps), objective }
   }
 
@@ -76,7 +76,7 @@ describe('swap', () => {
     for (const seed of seeds) {
       const loss = toyLoss(model, seed)
       const objective = toyObjective(8, (removed) => loss(removed))
-      const steps = await collect(swap(model, objective, { start: blockPruner(model, objective), isReached }))
+      const steps = await collect(swap(model, objective, { from: blockPruner(model, objective), isReached }))
       const least = removedParameters(model, steps.find(({ plan }) => isReached(plan))!.plan)
       const { plan, loss: final } = steps.at(-1)!
       for (const back of plan.blocks) {
@@ -95,13 +95,13 @@ describe('swap', () => {
     const objective = toyObjective(8, (removed) => removed.reduce((sum, id) => sum + cost(id), 0))
     const attentions = blockPruner(model, objective, { kinds: ['attention'] })
     const reached = (plan: PruningPlan) => removedParameters(model, plan) >= 3
-    const toMlp = await collect(swap(model, objective, { start: attentions, isReached: reached }))
+    const toMlp = await collect(swap(model, objective, { from: attentions, isReached: reached }))
     expect(toMlp.at(-1)!.plan.blocks).toEqual(['decoder.4.mlp'])
     expect(toMlp.at(-1)!.restored).toHaveLength(3)
 
     const dear = toyObjective(8, (removed) => removed.reduce((sum, id) => sum + (id.endsWith('mlp') ? 10 : 1), 0))
     const mlps = blockPruner(model, dear, { kinds: ['mlp'] })
-    const toAttentions = await collect(swap(model, dear, { start: mlps, isReached: reached }))
+    const toAttentions = await collect(swap(model, dear, { from: mlps, isReached: reached }))
     expect(toAttentions.at(-1)!.removed).toHaveLength(3)
     expect(toAttentions.at(-1)!.loss).toBe(3)
   })
@@ -110,7 +110,7 @@ describe('swap', () => {
     const objective = () => toyObjective(8, toyLoss(model, 2))
     const run = async (patience?: number) => {
       const counted = objective()
-      await collect(swap(model, counted, { start: blockPruner(model, objective()), isReached, patience }))
+      await collect(swap(model, counted, { from: blockPruner(model, objective()), isReached, patience }))
       return counted.work
     }
     const [impatient, patient] = [await run(1), await run()]
@@ -126,7 +126,7 @@ describe('evolve', () => {
       const objective = toyObjective(8, (removed) => loss(removed))
       const steps = await collect(
         evolve(model, objective, {
-          start: blockPruner(model, objective),
+          from: blockPruner(model, objective),
           isReached,
           seed,
           offspring: 6,

@@ -59,7 +59,7 @@ describe('stock plans', () => {
       const loss = toyLoss(model, seed)
       const objective = toyObjective(8, loss)
       const search = (moves: ReturnType<typeof adjacentBlocks>) =>
-        swap(model, objective, { start: fast(model, objective, { candidates: moves.removals }), isReached, moves })
+        swap(model, objective, { from: fast(model, objective, { candidates: moves.removals }), isReached, moves })
       const steps = await collect(stock(model, objective, { search, isReached }))
       for (const { plan } of steps) expect(alternates(model, plan)).toBe(true)
       if (steps.at(-1)!.loss < Math.min(...stockPlans(4).map(loss)) + 1e-12) optimal += 1
@@ -73,7 +73,7 @@ describe('stock plans', () => {
     for (const seed of [1, 2, 3, 4, 5, 6]) {
       const objective = toyObjective(8, toyLoss(model, seed))
       const search = (moves: ReturnType<typeof adjacentBlocks>) =>
-        swap(model, objective, { start: fast(model, objective, { candidates: moves.removals }), isReached, moves })
+        swap(model, objective, { from: fast(model, objective, { candidates: moves.removals }), isReached, moves })
       const steps = await collect(stock(model, objective, { search, isReached, isStock }))
       expect(steps.length).toBeGreaterThan(0)
       for (const { plan } of steps) expect(isStock(plan)).toBe(true)

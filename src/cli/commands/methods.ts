@@ -1,6 +1,7 @@
 import { Command } from 'commander'
-import { methods } from '../../methods/known.ts'
-import type { Method, MethodOption } from '../../methods/method.ts'
+import type { Method } from '../../methods/method.ts'
+import type { MethodOption } from '../../methods/options.ts'
+import { methods } from '../../methods/registry.ts'
 import type { Interruption } from '../interruption.ts'
 import { table } from '../table.ts'
 

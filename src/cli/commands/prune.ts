@@ -2,7 +2,8 @@ import { Command, Option } from 'commander'
 import { PlanError } from '../../errors.ts'
 import { shownLoss, taskLosses } from '../../model/task.ts'
 import type { Latency } from '../../run/planFile.ts'
-import { type PruneModelRequest, type PruneModelResult, pruneModel } from '../../run/pruneModel.ts'
+import { pruneAny } from '../../run/pruneModel.ts'
+import type { PruneModelRequest, PruneModelResult } from '../../run/pruneRequest.ts'
 import type { BlockKind, LossArithmetic, PruningPlan } from '../../types.ts'
 import { comparisonRows } from '../comparison.ts'
 import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../exportOptions.ts'
@@ -113,7 +114,7 @@ export function pruneCommand(interruption: Interruption): Command {
     interruption.advise(`interrupted; the same command again resumes the run in ${options.output}`)
     const progress = startProgress(options.quiet === true ? 'none' : process.stderr.isTTY ? 'bar' : 'lines')
     try {
-      const result = await pruneModel({
+      const result = await pruneAny({
         ...options,
         methodOptions: givenMethodOptions(command),
         searching: { ...options, objectives: options.objective?.split(',').map((name) => name.trim()) },

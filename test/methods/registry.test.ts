@@ -1,14 +1,44 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { PlanError } from '../../src/errors.ts'
-import { methodOf, methods, optionsOf } from '../../src/methods/known.ts'
+import { methodOf, methods, optionsOf, searches, searchOf } from '../../src/methods/registry.ts'
+import { emptyPlan } from '../../src/model/plan.ts'
 import { nearestName } from '../../src/nearestName.ts'
+import type { BlockId, BlockKind } from '../../src/types.ts'
 import { toyModel } from './toy.ts'
 
+const scope = (layers: number, kinds: readonly BlockKind[], keep: readonly BlockId[] = []) => ({
+  model: toyModel(layers),
+  kinds,
+  start: emptyPlan,
+  keep: new Set(keep),
+})
+
 describe('the list of methods', () => {
+  it('is the only place outside its own file that knows a method', () => {
+    const root = resolve(import.meta.dirname, '../../src')
+    const shared = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter(
+      (path) => path.endsWith('.ts') && !/^(methods|search)\//.test(path) && path !== 'index.ts',
+    )
+    expect(shared.length).toBeGreaterThan(100)
+    // a distance and a letter of rotary scaling are called as two of them are, and the package as one
+    const words = ['angular', 'magnitude', 'blockpruner']
+    const names = [...methods, ...searches].map(({ name }) => name).filter((name) => !words.includes(name))
+    const asking = shared.flatMap((path) => {
+      const text = readFileSync(join(root, path), 'utf8')
+      return names.filter((name) => text.includes(`'${name}'`)).map((name) => `${path} names ${name}`)
+    })
+    expect(asking).toEqual([])
+  })
+
   it('names each once, and gives options of one name the same values everywhere', () => {
-    expect(new Set(methods.map(({ name }) => name)).size).toBe(methods.length)
+    const all = [...methods, ...searches]
+    expect(new Set(all.map(({ name }) => name)).size).toBe(all.length)
+    expect(methods).toHaveLength(12)
+    expect(searches).toHaveLength(5)
     const seen = new Map<string, string>()
-    for (const { options } of methods) {
+    for (const { options } of all) {
       for (const [name, { says: _, default: __, ...values }] of Object.entries(options)) {
         const text = JSON.stringify(values)
         expect(seen.get(name) ?? text).toBe(text)
@@ -21,7 +51,8 @@ describe('the list of methods', () => {
     expect(() => methodOf('finer-cut')).toThrow(/did you mean finercut\?/)
     expect(() => methodOf('ShortGPT')).toThrow(/did you mean shortgpt\?/)
     expect(() => methodOf('llama')).toThrow(/did you mean shortened-llama\?/)
-    expect(() => methodOf('quantize')).toThrow(/expected one of blockpruner, .*random$/)
+    expect(() => methodOf('quantize')).toThrow(/expected one of angular, blockpruner, .*sleb$/)
+    expect(() => searchOf('evolv')).toThrow(/--search evolv: is no search, .*did you mean evolve\?/)
     expect(nearestName('', ['a-long-name'])).toBeUndefined()
   })
 
@@ -46,15 +77,18 @@ describe('the list of methods', () => {
   })
 
   it('knows what each may remove', () => {
-    const model = toyModel(10)
     const counts = Object.fromEntries(
-      methods.map((method) => [method.name, method.removable(model, ['attention', 'mlp'], optionsOf(method)).length]),
+      methods.map((method) => [
+        method.name,
+        method.removable(scope(10, ['attention', 'mlp']), optionsOf(method)).length,
+      ]),
     )
     expect(counts).toMatchObject({ blockpruner: 20, finercut: 20, 'shortened-llama': 8, sleb: 16, 'drop-tail': 20 })
-    const mlp = (name: string, given = {}) => methodOf(name).removable(model, ['mlp'], optionsOf(methodOf(name), given))
+    const mlp = (name: string, given = {}) =>
+      methodOf(name).removable(scope(10, ['mlp']), optionsOf(methodOf(name), given))
     expect(mlp('llm-drop')).toHaveLength(10)
     expect(() => mlp('sleb')).toThrow(/--kinds mlp: sleb removes whole layers/)
     expect(() => mlp('random', { unit: 'layer' })).toThrow(PlanError)
-    expect(methodOf('shortened-llama').removable(model, ['attention', 'mlp'], { plus: false })).toHaveLength(20)
+    expect(methodOf('shortened-llama').removable(scope(10, ['attention', 'mlp']), { plus: false })).toHaveLength(20)
   })
 })

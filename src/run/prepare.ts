@@ -1,0 +1,186 @@
+import type { PackedRows } from '../data/calibration.ts'
+import { sliceRows } from '../engine/rowsStore.ts'
+import { openEngine } from '../engine/threadEngine.ts'
+import { PlanError } from '../errors.ts'
+import type { Engine } from '../measures/measurement.ts'
+import type { Method } from '../methods/method.ts'
+import type { MethodOptions } from '../methods/options.ts'
+import { defaultMethod, methodOf, optionsOf } from '../methods/registry.ts'
+import { contentHash } from '../model/contentHash.ts'
+import { kindsOf } from '../model/kinds.ts'
+import { layerCounts } from '../model/layers.ts'
+import { loadModel } from '../model/load.ts'
+import type { Model } from '../model/model.ts'
+import { removedParameters } from '../model/plan.ts'
+import type { Task } from '../model/task.ts'
+import { taskObjective } from '../objectives/taskObjective.ts'
+import type { BlockId, BlockKind, PruningPlan, RowObjective, TokenRows } from '../types.ts'
+import { type Budget, budgetFlag, checkBudget, isReached } from './budget.ts'
+import { readRows, readSentences, taskOf } from './calibrate.ts'
+import { checkFormats } from './exportFormats.ts'
+import { checkOutputNorms, startOf } from './outputNorms.ts'
+import type { RunInputs } from './planFile.ts'
+import type { AnyPruneRequest } from './pruneRequest.ts'
+import { checkRowCount, checkStockLayout, type ResolvedSearch, resolveSearch } from './searchRequest.ts'
+import { versions } from './versions.ts'
+
+/** A run whose request was found to make sense: everything is read, nothing is measured. */
+export interface Prepared {
+  readonly model: Model
+  readonly engine: Engine
+  readonly method: Method
+  readonly options: MethodOptions
+  readonly searching: ResolvedSearch
+  readonly budget: Budget
+  readonly kinds: readonly BlockKind[]
+  readonly keep: ReadonlySet<BlockId>
+  /** The plan that the search begins at. */
+  readonly start: PruningPlan
+  /** Without all that the method may remove. */
+  readonly most: PruningPlan
+  readonly task: Task
+  /** Calibration, the part of it that is searched on, and the part that steps are checked on. */
+  readonly rows: PackedRows
+  readonly searchRows: TokenRows
+  readonly checkRows: TokenRows | undefined
+  readonly evaluation: { readonly rows: PackedRows; readonly sentences: TokenRows[] | undefined } | undefined
+  /** The loss of the task, by what the run was asked for, on some rows of a model in some engine. */
+  readonly lossOn: (rows: TokenRows, engine?: Engine) => RowObjective
+  readonly ignored: number | undefined
+  readonly inputs: RunInputs
+  close(): Promise<void>
+}
+
+/** Reads what a run needs and refuses, before hours of search, what cannot end well. The caller closes what it gets. */
+export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
+  const method = methodOf(request.method ?? defaultMethod)
+  const options = optionsOf(method, request.methodOptions)
+  checkCounts(request.budget, method, options)
+  const searching = resolveSearch(request.searching ?? {}, method, request.kinds)
+  const model = await loadModel(request.model, { revision: request.revision })
+  const engine = openEngine(model, { threads: request.threads })
+  const close = async () => {
+    await engine.close()
+    await model.weights.close()
+  }
+  try {
+    const goal = goalOf(model, method, options, searching, request)
+    const texts = await readTextsOf(model, searching, request)
+    request.onProgress?.({
+      type: 'loaded',
+      model,
+      rows: texts.rows,
+      task: texts.task,
+      budget: goal.budget,
+      candidates: goal.most.blocks.length,
+    })
+    const keptBytes = method.keeps?.(model, texts.searchRows, options)
+    if (keptBytes !== undefined) request.onProgress?.({ type: 'keeping', bytes: keptBytes })
+    const ignored = ignoredTarget(model)
+    const lossOn = (rows: TokenRows, of: Engine = engine) =>
+      taskObjective(texts.task, of, rows, { ignored, arithmetic: request.arithmetic })
+    const run = { model, engine, method, options, searching, ...goal, ...texts, lossOn, ignored, close }
+    return { ...run, inputs: await inputsOf(run, request) }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** What is to be removed, and from what. Throws `PlanError` where the model, the method or a format does not allow it. */
+function goalOf(
+  model: Model,
+  method: Method,
+  options: MethodOptions,
+  searching: ResolvedSearch,
+  request: AnyPruneRequest,
+) {
+  const { outputNorms = 'keep' } = request
+  checkOutputNorms(model, outputNorms)
+  const start = startOf(outputNorms)
+  const kinds = request.kinds ?? kindsOf(model)
+  const keep: ReadonlySet<BlockId> = new Set()
+  const removable = method.removable({ model, start, kinds, keep }, options)
+  const budget: Budget =
+    'remove' in request.budget && request.budget.remove === 'all'
+      ? { remove: removable.length }
+      : (request.budget as Budget)
+  checkBudget(model, budget, kinds)
+  const most: PruningPlan = { ...start, blocks: removable }
+  if (!('speedup' in budget)) checkReach(model, budget, method, most)
+  if (searching.layout === 'stock') checkStockLayout(model, start)
+  if (request.export !== false) {
+    // where blocks of two kinds may go, whole layers may
+    const least = kinds.length === 1 ? removable.map((id): PruningPlan => ({ ...start, blocks: [id] })) : []
+    checkFormats(model, request.formats ?? ['huggingface'], least)
+  }
+  return { budget, kinds, keep, start, most }
+}
+
+async function readTextsOf(model: Model, searching: ResolvedSearch, { calibration, evaluation }: AnyPruneRequest) {
+  const task = taskOf(model, calibration.task)
+  const rows = await readRows(model, calibration)
+  const seen = rows.rows - checkRowCount(searching, rows.rows)
+  const searchRows = sliceRows(rows, [0, seen])
+  const checkRows = seen < rows.rows ? sliceRows(rows, [seen, rows.rows]) : undefined
+  const evaluated = evaluation && {
+    rows: await readRows(model, evaluation),
+    sentences: await readSentences(model, evaluation),
+  }
+  return { task, rows, searchRows, checkRows, evaluation: evaluated }
+}
+
+async function inputsOf(
+  { model, method, options, searching, kinds, budget, rows, task }: Omit<Prepared, 'inputs'>,
+  { outputNorms, arithmetic, seed }: AnyPruneRequest,
+): Promise<RunInputs> {
+  return {
+    model: {
+      id: model.id,
+      modelType: String(model.config['model_type']),
+      sha256: await contentHash(model),
+      parameters: model.parameters,
+      layers: layerCounts(model),
+    },
+    method: method.name,
+    options: {
+      kinds: [...kinds],
+      ...budget,
+      ...(outputNorms === 'drop' && { outputNorms }),
+      ...(arithmetic === 'released' && { arithmetic }),
+      ...options,
+      ...searching.recorded,
+    },
+    calibration: rows.description,
+    ...(task !== 'nextToken' && { task }),
+    seed,
+    versions: versions(),
+  }
+}
+
+/** Throws `PlanError` where a number of blocks is asked of a method that takes units out of them. */
+function checkCounts(budget: AnyPruneRequest['budget'], method: Method, options: MethodOptions): void {
+  const masks = method.masks?.(options) ?? []
+  if (!('remove' in budget) || masks.length === 0 || masks.includes('blocks') || masks.includes('layers')) return
+  throw new PlanError(
+    `--remove ${budget.remove}: counts blocks, but ${method.name} removes ${masks.join(' and ')} inside them; ` +
+      'ask for --ratio, --size, --kv-bytes or --speedup',
+  )
+}
+
+/** Throws `PlanError` when `budget` is not reached by `most`, all that the method may remove. */
+function checkReach(model: Model, budget: Budget, { name, note }: Method, most: PruningPlan): void {
+  if (isReached(model, most, budget)) return
+  const share = removedParameters(model, most) / model.parameters
+  const why = note === undefined ? '' : ` (it ${note})`
+  throw new PlanError(
+    `${budgetFlag(budget)}: ${name} with these options can remove at most ${most.blocks.length} of the ${model.blocks.length} blocks of ` +
+      `${model.id}, ${share.toFixed(3)} of its parameters${why}; ask for less, or take another method`,
+  )
+}
+
+/** As in BlockPruner's code: targets equal to the padding id are not counted, unless that id is 0 or absent. */
+function ignoredTarget({ config }: Model): number | undefined {
+  const pad = config['pad_token_id']
+  return typeof pad === 'number' && pad > 0 ? pad : undefined
+}
