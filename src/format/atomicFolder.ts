@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path'
 import { OutputError } from '../errors.ts'
 import type { StopSignal } from '../types.ts'
 import { syncFolder } from './atomicFile.ts'
+import { makeFolder } from './makeFolder.ts'
 import { outputFailure } from './outputFailure.ts'
 import { removeLeftovers, temporaryBeside } from './temporaries.ts'
 
@@ -26,7 +27,7 @@ export async function publishFolder<T>(
   let temporary: string | undefined
   try {
     options.signal?.throwIfAborted()
-    await mkdir(dirname(resolve(path)), { recursive: true })
+    await makeFolder(dirname(resolve(path)))
     const target = await targetOf(resolve(path))
     await removeLeftovers(target)
     const found = await entriesOf(target)

@@ -1,9 +1,10 @@
 import { createHash, type Hash } from 'node:crypto'
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises'
+import { copyFile, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { CalibrationError, CheckpointError, ToolkitError } from '../errors.ts'
 import { stageFile, writeFileAtomic } from '../format/atomicFile.ts'
+import { makeFolder } from '../format/makeFolder.ts'
 import { temporaryBeside } from '../format/temporaries.ts'
 import type { StopSignal } from '../types.ts'
 import { type HubEntry, hubLibrary, type Repository } from './hubLibrary.ts'
@@ -78,7 +79,7 @@ export async function findSnapshot(request: SnapshotRequest): Promise<Snapshot |
   }
   const paths = request.select(entries.map((entry) => entry.path))
   const wanted = entries.filter((entry) => paths.includes(entry.path))
-  await mkdir(join(folder, 'blobs'), { recursive: true })
+  await makeFolder(join(folder, 'blobs'))
   const missing: HubEntry[] = []
   for (const entry of wanted) if (!(await isWhole(blobPath(folder, entry), entry.size))) missing.push(entry)
   const progress = progressOf(request, missing)
@@ -87,7 +88,7 @@ export async function findSnapshot(request: SnapshotRequest): Promise<Snapshot |
   for (const entry of wanted) await link(blobPath(folder, entry), join(snapshot, entry.path))
   if (revision !== commit) {
     const reference = join(folder, 'refs', revision)
-    await mkdir(dirname(reference), { recursive: true })
+    await makeFolder(dirname(reference))
     await writeFileAtomic(reference, commit)
   }
   return { folder: snapshot, paths }
@@ -255,7 +256,7 @@ async function* verified(
 /** A file of the snapshot: a relative link to the blob, or a copy where the system has no links. */
 async function link(blob: string, path: string): Promise<void> {
   if ((await stat(path).catch(() => undefined)) !== undefined) return
-  await mkdir(dirname(path), { recursive: true })
+  await makeFolder(dirname(path))
   const temporary = temporaryBeside(path, 'tmp')
   try {
     await symlink(relative(dirname(path), blob), temporary)

@@ -1,9 +1,11 @@
-import { mkdir, readdir, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { describeGguf, exportGguf, type GgufExportType } from '../export/gguf.ts'
 import { exportMergekit, mergekitYaml } from '../export/mergekit.ts'
 import { describeNemotron, exportNemotron } from '../export/nemotron.ts'
 import { describeOnnx, exportOnnx, type OnnxExportOptions } from '../export/onnx.ts'
+import { makeFolder } from '../format/makeFolder.ts'
+import { outputFailure } from '../format/outputFailure.ts'
 import type { Model } from '../model/model.ts'
 import type { PruningPlan, StopSignal } from '../types.ts'
 
@@ -61,7 +63,11 @@ export async function writeOther(
   path: string,
   options: OtherFormatOptions,
 ): Promise<number> {
-  await mkdir(dirname(path), { recursive: true })
+  try {
+    await makeFolder(dirname(path))
+  } catch (cause) {
+    throw await outputFailure(path, cause)
+  }
   await otherFormats[format].write(model, plan, path, options)
   return bytesAt(path)
 }

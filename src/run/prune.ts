@@ -1,7 +1,7 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EngineError, OutputError, PlanError } from '../errors.ts'
 import { firstNonFinite } from '../evaluate/nonFinite.ts'
+import { makeFolder } from '../format/makeFolder.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
@@ -201,7 +201,7 @@ function planStep(model: Model, objective: Objective, step: PruningStep): PlanSt
 
 async function makeDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true })
+    await makeFolder(path)
   } catch (cause) {
     throw new OutputError(`${path}: cannot be made (${(cause as Error).message}); is --output a writable folder?`, {
       cause,

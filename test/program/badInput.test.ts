@@ -158,6 +158,24 @@ describe('bad input is one line that says what was found, what was expected and 
     expect(stderr).toMatch(/cannot be made.*writable/)
   })
 
+  it.skipIf(process.platform !== 'linux')('an output folder that cannot be made, which ends at once', async () => {
+    const impossible = '/proc/self/none/run'
+    const size = ['--nsamples', '1', '--seqlen', '16', '--quiet', '--threads', '1']
+    const prune = await blockpruner(['prune', ...size, '--remove', '1', '--output', impossible])
+    expect(prune).toMatchObject({ code: 1, signal: null })
+    expect(prune.stderr).toMatch(/\/proc\/self\/none\/run: cannot be made .*; is --output a writable folder\?/)
+    const run = join(newFolder(), 'run')
+    expect(await blockpruner(['prune', ...size, '--remove', '1', '--no-export', '--output', run])).toMatchObject({
+      code: 0,
+    })
+    for (const format of ['huggingface', 'gguf', 'onnx']) {
+      const plan = ['--plan', join(run, 'plan.json'), '--threads', '1', '--no-verify']
+      const apply = await blockpruner(['apply', ...plan, '--format', format, '--output', impossible])
+      expect(apply).toMatchObject({ code: 1, signal: null })
+      expect(apply.stderr).toMatch(/\/proc\/self\/none.*the folder does not exist: create it first, or choose another/)
+    }
+  })
+
   it('NaN weights in what is to be evaluated', async () => {
     const { code, stderr } = await blockpruner([
       'evaluate',

@@ -1,8 +1,9 @@
-import { mkdir, readdir } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OutputError } from '../../errors.ts'
 import type { StopSignal } from '../../types.ts'
 import { type StagedFile, stageFile } from '../atomicFile.ts'
+import { makeFolder } from '../makeFolder.ts'
 import { checkSpace, outputFailure } from '../outputFailure.ts'
 import { isSafetensorsType, type SafetensorsType, sizeBytesOf } from './dtypes.ts'
 import { maxJsonBytes, quoted } from './json.ts'
@@ -120,7 +121,7 @@ function shardName(index: number, count: number): string {
 async function checkDirectory(directory: string, names: readonly string[]): Promise<void> {
   let found: string[]
   try {
-    await mkdir(directory, { recursive: true })
+    await makeFolder(directory)
     found = await readdir(directory)
   } catch (cause) {
     throw await outputFailure(directory, cause)
