@@ -10,6 +10,7 @@ import { pruneCommand } from './commands/prune.ts'
 import { pushCommand } from './commands/push.ts'
 import { verifyCommand } from './commands/verify.ts'
 import { interruption } from './interruption.ts'
+import { refuseRepeats } from './once.ts'
 import { setV8Flags } from './v8Flags.ts'
 
 setV8Flags()
@@ -30,7 +31,9 @@ for (const command of [
   inspectCommand,
   methodsCommand,
 ]) {
-  program.addCommand(command(interruption).copyInheritedSettings(program))
+  const made = command(interruption).copyInheritedSettings(program)
+  refuseRepeats(made)
+  program.addCommand(made)
 }
 
 try {

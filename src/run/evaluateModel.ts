@@ -7,16 +7,16 @@ import { firstNonFinite } from '../evaluate/nonFinite.ts'
 import type { Engine } from '../measures/measurement.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
-import { checkPlan, removedParameters } from '../model/plan.ts'
+import { removedParameters } from '../model/plan.ts'
 import type { StopSignal, TokenRows } from '../types.ts'
-import { checkSameModel, planOfSteps } from './applyPlanFile.ts'
 import { type RowsRequest, readRows, readSentences, taskOf } from './calibrate.ts'
-import { type PlanFile, readPlanFile } from './planFile.ts'
+import { openPlan, planFor } from './givenPlan.ts'
+import type { PlanFile } from './planFile.ts'
 
 export interface EvaluateRequest {
   readonly model: string
   readonly revision?: string | undefined
-  /** plan.json of a run; the dense model is measured beside it. */
+  /** plan.json of a run, its folder, or a plan written by hand; the dense model is measured beside it. */
   readonly plan?: string | undefined
   readonly steps?: number | undefined
   readonly allowOtherModel?: boolean | undefined
@@ -46,13 +46,12 @@ export type EvaluateResult = Comparison & {
  */
 export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateResult> {
   const { signal } = request
-  const file = request.plan === undefined ? undefined : await readPlanFile(request.plan)
+  const given = request.plan === undefined ? undefined : await openPlan(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = openEngine(model, { threads: request.threads })
   try {
-    if (file !== undefined && !request.allowOtherModel) await checkSameModel(model, file, request.plan!)
-    const plan = file && planOfSteps(file, request.steps)
-    if (plan !== undefined) checkPlan(model, plan)
+    const plan = given && (await planFor(model, given, request))
+    const file = given?.file
     // a plan is measured by what it was searched by
     const asked: RowsRequest = { ...request.rows, task: request.rows.task ?? file?.task }
     const task = taskOf(model, asked.task)

@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import * as z from 'zod'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
@@ -196,30 +197,60 @@ const planFileSchema: z.ZodType<PlanFile> = inputsSchema.extend({
   }),
 })
 
-/** Reads and checks a plan.json. Throws `PlanError` naming the path of what is wrong. */
+/** Blocks that somebody chose, each as `blocksNamed` takes it: `{"blocks": ["decoder.3", "decoder.7.mlp", "decoder.20-24"]}`. */
+const handPlanSchema = z.strictObject({
+  blocks: z.array(z.string()),
+  units: z.record(z.string(), z.array(z.number().int().nonnegative())).optional(),
+  outputNorms: z.enum(['keep', 'drop']).optional(),
+})
+
+export type HandPlan = z.infer<typeof handPlanSchema>
+
+/** Reads and checks the plan.json of a run, or of a run directory. Throws `PlanError` naming the path of what is wrong. */
 export async function readPlanFile(path: string): Promise<PlanFile> {
+  const { file } = await readPlan(path)
+  if (file !== undefined) return file
+  throw new PlanError(`${path}: was written by hand, expected the plan.json of a run, which tells its steps`)
+}
+
+/** `readPlanFile` that takes a plan written by hand as well. */
+export async function readPlan(
+  path: string,
+): Promise<
+  { readonly file: PlanFile; readonly hand?: undefined } | { readonly file?: undefined; readonly hand: HandPlan }
+> {
+  const isFolder = await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  )
+  const json = await readJson(isFolder ? join(path, 'plan.json') : path)
+  // only what a run wrote says its version
+  const isHand = json !== null && typeof json === 'object' && 'blocks' in json && !('version' in json)
+  if (isHand) return { hand: checked(handPlanSchema, json, path, '{"blocks": ["decoder.3", …]}, written by hand') }
+  return { file: checked(planFileSchema, json, path, 'a plan.json of blockpruner, version 1') }
+}
+
+function checked<T>(schema: z.ZodType<T>, json: unknown, path: string, expected: string): T {
+  const result = schema.safeParse(json)
+  if (result.success) return result.data
+  const issue = result.error.issues[0]!
+  throw new PlanError(`${path}: ${issue.path.join('.') || 'top level'}: ${issue.message}; expected ${expected}`)
+}
+
+async function readJson(path: string): Promise<unknown> {
   let text: string
   try {
     text = await readFile(path, 'utf8')
   } catch (cause) {
     throw new PlanError(`${path}: cannot be read (${(cause as Error).message}); is the path right?`, { cause })
   }
-  let json: unknown
   try {
-    json = JSON.parse(text)
+    return JSON.parse(text)
   } catch (cause) {
     throw new PlanError(`${path}: is not JSON (${(cause as Error).message}); expected a plan.json of blockpruner`, {
       cause,
     })
   }
-  const result = planFileSchema.safeParse(json)
-  if (!result.success) {
-    const issue = result.error.issues[0]!
-    throw new PlanError(
-      `${path}: ${issue.path.join('.') || 'top level'}: ${issue.message}; expected a plan.json of blockpruner, version 1`,
-    )
-  }
-  return result.data
 }
 
 /** Writes plan.json whole or not at all. Equal plans give equal bytes. */

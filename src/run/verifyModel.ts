@@ -1,12 +1,12 @@
 import { OutputError, PlanError } from '../errors.ts'
 import { planHash } from '../export/exportRecord.ts'
 import { loadModel } from '../model/load.ts'
-import { checkPlan, emptyPlan } from '../model/plan.ts'
+import { emptyPlan } from '../model/plan.ts'
 import { OtherPlanError } from '../verify/checkContents.ts'
 import { type ConsumerResult, describeResult, verifyExport } from '../verify/verifyExport.ts'
-import { checkSameModel, planOfSteps } from './applyPlanFile.ts'
 import { type RowsRequest, readRows } from './calibrate.ts'
-import { type PlanFile, readPlanFile } from './planFile.ts'
+import { openPlan, planFor, planOfSteps } from './givenPlan.ts'
+import type { PlanFile } from './planFile.ts'
 
 export interface VerifyRequest {
   /** The export: a folder or a .gguf file. */
@@ -24,12 +24,11 @@ export interface VerifyRequest {
 
 /** Opens an export in every consumer that is installed and compares its predictions with the plan evaluated by our engine. */
 export async function verifyModel(request: VerifyRequest): Promise<ConsumerResult[]> {
-  const file = request.plan === undefined ? undefined : await readPlanFile(request.plan)
+  const source = request.plan === undefined ? undefined : await openPlan(request.plan)
+  const file = source?.file
   const model = await loadModel(request.model, { revision: request.revision })
   try {
-    if (file !== undefined && !request.allowOtherModel) await checkSameModel(model, file, request.plan!)
-    const plan = file === undefined ? emptyPlan : planOfSteps(file, request.steps)
-    checkPlan(model, plan)
+    const plan = source === undefined ? emptyPlan : await planFor(model, source, request)
     const rows = await readRows(model, { ...request.rows, task: request.rows.task ?? file?.task })
     return await verifyExport(request.path, model, plan, rows, {
       allowOtherModel: request.allowOtherModel,

@@ -15,7 +15,7 @@ interface ApplyOptions extends SharedOptions, ExportOptions {
 export function applyCommand(interruption: Interruption): Command {
   const command = new Command('apply').description('write the model that a plan describes, and check it')
   withModelOptions(command)
-    .requiredOption('--plan <plan.json>', 'what to leave out')
+    .requiredOption('--plan <plan.json|run>', 'what to leave out')
     .option('--steps <k>', 'use the first k steps of the plan only; 0: the whole model', wholeNumber)
     .requiredOption('--output <dir>', 'folder or file of the export; of several formats the folder that holds them')
     .option('--allow-other-model', 'accept a plan made for other weights')

@@ -27,7 +27,7 @@ export function evaluateCommand(interruption: Interruption): Command {
     'perplexity of a model, or the loss of what its head predicts, and of a plan beside it',
   )
   withModelOptions(command)
-    .option('--plan <plan.json>', 'measure the model without what this plan removes, too')
+    .option('--plan <plan.json|run>', 'measure the model without what this plan removes, too')
     .option('--steps <k>', 'use the first k steps of the plan only', wholeNumber)
     .option('--allow-other-model', 'accept a plan made for other weights')
   withTextOptions(command, { dataset: 'embedded:test', nsamples: defaultRows })

@@ -1,5 +1,3 @@
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { Command } from 'commander'
 import { shownLoss, taskLosses } from '../../model/task.ts'
 import { type PlanFile, readPlanFile } from '../../run/planFile.ts'
@@ -14,11 +12,7 @@ export function inspectCommand(_: Interruption): Command {
     .option('--json', 'print the plan as JSON')
     .option('--debug', 'print the stack of an error')
     .action(async (path: string, options: { json?: true }) => {
-      const isFolder = await stat(path).then(
-        (found) => found.isDirectory(),
-        () => false,
-      )
-      const file = await readPlanFile(isFolder ? join(path, 'plan.json') : path)
+      const file = await readPlanFile(path)
       process.stdout.write(`${options.json ? JSON.stringify(file) : textOf(file)}\n`)
     })
 }
@@ -67,24 +61,33 @@ function stepTable({ dense, steps, task = 'nextToken' }: PlanFile): string {
   ])
 }
 
-/** One row a kind, one column a layer: the step that removed the block, or a dot where it stays. */
+/** Columns of a terminal. */
+const lineLength = 80
+
+/** One row a kind, one column a layer: the step that removed the block, or a dot where it stays; below each other where too wide. */
 function strip({ model, steps }: PlanFile): string {
   const stepOf = new Map<string, number>(steps.flatMap(({ removed }, i) => removed.map((id) => [id, i + 1] as const)))
   const places = [...stepOf.keys()].map((id) => id.split('.') as [string, string, string])
   const stacks = [...new Set(places.map(([stack, , kind]) => `${stack}.${kind}`))].sort()
   const deepest = Math.max(0, ...places.map(([, layer]) => Number(layer))) + 1
   const depths = new Map<string, number | undefined>(Object.entries(model.layers ?? {}))
+  const depthOf = (name: string) => depths.get(name.split('.')[0]!)
   const layers = Array.from({ length: Math.max(deepest, ...stacks.map((name) => depthOf(name) ?? 0)) }, (_, i) => i)
-  function depthOf(name: string): number | undefined {
-    return depths.get(name.split('.')[0]!)
-  }
-  return table([
-    ['layer', ...layers.map(String)],
-    ...stacks.map((name) => {
-      const [stack, kind] = name.split('.')
-      const isThere = (layer: number) => layer < (depthOf(name) ?? layers.length)
-      const cell = (layer: number) => `${stepOf.get(`${stack}.${layer}.${kind}`) ?? ' .'}`
-      return [name, ...layers.map((layer) => (isThere(layer) ? cell(layer) : ''))]
-    }),
-  ])
+  const partOf = (part: readonly number[]) =>
+    table([
+      ['layer', ...part.map(String)],
+      ...stacks.map((name) => {
+        const [stack, kind] = name.split('.')
+        const isThere = (layer: number) => layer < (depthOf(name) ?? layers.length)
+        const cell = (layer: number) => `${stepOf.get(`${stack}.${layer}.${kind}`) ?? ' .'}`
+        return [name, ...part.map((layer) => (isThere(layer) ? cell(layer) : ''))]
+      }),
+    ])
+  const nameLength = Math.max('layer'.length, ...stacks.map(({ length }) => length))
+  const cellLength = 2 + Math.max(2, `${layers.length - 1}`.length, `${steps.length}`.length)
+  const perLine = Math.max(1, Math.floor((lineLength - nameLength) / cellLength))
+  const parts = Math.ceil(layers.length / perLine)
+  // lines of about equal length
+  const size = Math.ceil(layers.length / parts)
+  return Array.from({ length: parts }, (_, i) => partOf(layers.slice(i * size, (i + 1) * size))).join('\n\n')
 }

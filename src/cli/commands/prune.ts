@@ -166,8 +166,13 @@ function speedText({ measured, foretold, seconds, rows, rowLength }: Latency, as
 function removedText({ blocks, units }: PruningPlan): string {
   const counts = Object.values(units).map((removed) => removed?.length ?? 0)
   const inside = counts.reduce((total, count) => total + count, 0)
-  if (inside === 0) return `${blocks.length} blocks`
-  return `${blocks.length} blocks and ${inside} channels or head groups inside ${counts.length} others`
+  const whole = counted(blocks.length, 'block')
+  if (inside === 0) return whole
+  return `${whole} and ${counted(inside, 'channel or head group', 'channels or head groups')} inside ${counted(counts.length, 'other')}`
+}
+
+function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`
 }
 
 function jsonOf({ file, planPath, exportPath, export: written, evaluation, others }: PruneModelResult) {

@@ -25,7 +25,7 @@ export function verifyCommand(_: Interruption): Command {
     .description('open an export in the software it is for, and compare it with its plan')
     .argument('<export>', 'folder or .gguf file')
   withModelOptions(command)
-    .option('--plan <plan.json>', 'what the export leaves out (default: nothing)')
+    .option('--plan <plan.json|run>', 'what the export leaves out (default: nothing)')
     .option('--steps <k>', 'the first k steps of the plan only; 0: the whole model', wholeNumber)
     .option('--allow-other-model', 'accept a plan or an export made of other files: the same model in another format')
   withTextOptions(command, { dataset: 'embedded:test', nsamples: 2 })
