@@ -12,7 +12,7 @@ import { graphToOnnx } from '../dist/graph/toOnnx.js'
 export async function blockAgainstGemm(model, { rows, rowLength, threads }) {
   const options = sessionOptions(threads)
   // its handles are the runtime's tensors
-  const device = cpuDevice(threads)
+  const device = cpuDevice({ threads })
   const [weights, environment] = [weightsOf(model, device), environmentCache(device)]
   const width = model.sizes.D
   const hidden = new ort.Tensor(

@@ -16,23 +16,39 @@ export interface Device {
   /** The tensor of `dims` that `values` are, row-major. The device may keep `values` instead of a copy: do not write to them before `free`. */
   upload(type: ElementType, values: HostValues, dims: readonly number[]): Handle
   /**
-   * The outputs of `graph`, in its order; the caller frees them. `shape`: rows and tokens. Throws `EngineError` where the runtime
-   * fails, naming the graph.
+   * The outputs of `graph`, in its order; the caller frees or takes them. `shape`: rows and tokens. `like`: a tensor with the type and
+   * dims of the only output, where one is at hand, so that memory that was freed can be used again. Throws `EngineError` where the
+   * runtime fails, naming the graph.
    */
   run(
     graph: Graph,
     shape: readonly [rows: number, tokens: number],
     feeds: Readonly<Record<string, Handle>>,
+    like?: Handle,
   ): Promise<Handle[]>
-  /** The numbers of a tensor. They may be the device's own: read them only, and before `free`. */
+  /** The numbers of a tensor. They are the device's own: read them only, and before `free`. */
   read(handle: Handle): Promise<HostValues>
-  /** Says that nobody reads the tensor any more. */
+  /** The numbers of a tensor that nobody reads any more: they are the caller's from here on. */
+  take(handle: Handle): Promise<HostValues>
+  /** Says that nobody reads the tensor any more. Its memory may be written to at once. */
   free(handle: Handle): void
+  /** Gives back memory that was freed and is kept to be used again. */
+  trim(): void
   close(): Promise<void>
 }
 
-/** The numbers of a float32 tensor. */
+/** `read` of a float32 tensor. */
 export async function readFloats(device: Device, handle: Handle): Promise<Float32Array> {
-  if (handle.type !== 'float32') throw new RangeError(`a tensor of ${handle.type}, expected float32`)
+  checkFloats(handle)
   return (await device.read(handle)) as Float32Array
+}
+
+/** `take` of a float32 tensor. */
+export async function takeFloats(device: Device, handle: Handle): Promise<Float32Array> {
+  checkFloats(handle)
+  return (await device.take(handle)) as Float32Array
+}
+
+function checkFloats({ type }: Handle): void {
+  if (type !== 'float32') throw new RangeError(`a tensor of ${type}, expected float32`)
 }

@@ -15,7 +15,7 @@ export interface LocalEngineOptions {
 
 /** The engine in the calling thread, which its passes block; `openEngine` is the same behind a worker thread. */
 export function openLocalEngine(model: Model, { threads, kernel }: LocalEngineOptions = {}): Engine {
-  const device = cpuDevice(threads)
+  const device = cpuDevice({ threads })
   const machine = openMachine(model, { device, kernel })
   const store = rowsStore()
   return {

@@ -1,4 +1,4 @@
-import { type Device, type Handle, readFloats } from '../device/device.ts'
+import { type Device, type Handle, readFloats, takeFloats } from '../device/device.ts'
 import { CalibrationError, EngineError, UnsupportedModelError } from '../errors.ts'
 import type { AttentionKernel } from '../graph/attention.ts'
 import type { Graph } from '../graph/graph.ts'
@@ -178,6 +178,7 @@ function runnerOn(model: Model, device: Device) {
     given: Tensors,
     shape: readonly [rows: number, tokens: number],
     of?: Edited,
+    like?: Handle,
   ): Promise<Handle> {
     const feeds: Record<string, Handle> = {}
     for (const { value, source } of graph.inputs) {
@@ -187,15 +188,21 @@ function runnerOn(model: Model, device: Device) {
       else if (source.from === 'environment') feeds[value.name] = environment(source.of, ...shape)
       else feeds[value.name] = given[value.name]!
     }
-    const [output] = await device.run(graph, shape, feeds)
+    const [output] = await device.run(graph, shape, feeds, like)
     return output!
   }
 
   /** A graph of `stage` on one micro-batch, whose states it reads under the stage's names for them. */
-  function runOnBatch(graph: Graph, { reads, weights: table, ids }: Stage, tensors: Tensors, of?: Edited) {
+  function runOnBatch(
+    graph: Graph,
+    { reads, weights: table, ids }: Stage,
+    tensors: Tensors,
+    of: Edited | undefined,
+    like: Handle | undefined,
+  ) {
     const given: Record<string, Handle> = { ...tensors }
     for (const [name, read] of Object.entries(reads)) given[name] = tensors[read]!
-    return run(graph, table, given, tensors[ids]!.dims as [number, number], of)
+    return run(graph, table, given, tensors[ids]!.dims as [number, number], of, like)
   }
 
   return {
@@ -209,7 +216,14 @@ function runnerOn(model: Model, device: Device) {
         const output =
           graph === 'copy'
             ? tensors[reads['hidden'] ?? 'hidden']!
-            : await runOnBatch(graph, stage, tensors, block && !edit.normOnly ? { block, edit } : undefined)
+            : // a state is as large as the one of that name that it follows
+              await runOnBatch(
+                graph,
+                stage,
+                tensors,
+                block && !edit.normOnly ? { block, edit } : undefined,
+                tensors[writes],
+              )
         next.push({ ...tensors, [writes]: output })
       }
       return next
@@ -221,10 +235,7 @@ function runnerOn(model: Model, device: Device) {
       if (block === undefined || channels === undefined || edit !== untouched) {
         throw new RangeError(`${stage.name}: has no channels to look at, expected a block that the plan leaves whole`)
       }
-      const output = await runOnBatch(channels(), stage, tensors, { block, edit })
-      const values = await readFloats(device, output)
-      device.free(output)
-      return values
+      return takeFloats(device, await runOnBatch(channels(), stage, tensors, { block, edit }, undefined))
     },
 
     async head(
@@ -238,9 +249,8 @@ function runnerOn(model: Model, device: Device) {
         uploaded[name] = device.upload(type, values, dims)
       }
       const output = await run(graph, table, uploaded, [positions, 1])
-      const values = await readFloats(device, output)
-      for (const handle of [...Object.values(uploaded), output]) device.free(handle)
-      return values
+      for (const handle of Object.values(uploaded)) device.free(handle)
+      return takeFloats(device, output)
     },
 
     weightValues: (block: Block, role: string) => weights.values(block.weights, role),

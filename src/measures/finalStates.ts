@@ -3,7 +3,7 @@ import { statesAt } from './predictions.ts'
 
 /** Final hidden states before the head, (B·T,D) row-major, padding included; for embeddings and checks on small inputs. */
 export const hiddenStates: Measure<unknown, Float32Array> = {
-  measure: (machine, asked) => collect(machine, asked, ({ hidden }) => machine.read(hidden!)),
+  measure: (machine, asked) => collect(machine, asked, async ({ hidden }) => (await machine.read(hidden!)).slice()),
 }
 
 /** Logits of every position, or one row of classes for each row, row-major: (B·T,V) or (B,C); for checks on small inputs. */

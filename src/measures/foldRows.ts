@@ -46,7 +46,7 @@ export async function foldRows<Options, Reference>(
 export function denseStates<Options>(machine: Machine, asked: Asked<Options>, chunk: Chunk): Promise<Float32Array[]> {
   return machine.remember('denseStates', [asked.rows, chunk.start], async () => {
     const states: Float32Array[] = []
-    await walkDense(machine, asked, chunk, async (hidden) => void states.push(hidden))
+    await walkDense(machine, asked, chunk, async (hidden) => void states.push(hidden.slice()))
     return states
   })
 }

@@ -73,7 +73,7 @@ export interface Machine {
   head(kind: HeadKind): Head
   /** The result of a head on `positions` positions, given what it reads under its own names for them. */
   runHead(kind: HeadKind, positions: number, given: Readonly<Record<string, HostTensor>>): Promise<Float32Array>
-  /** The numbers of a state, float32. */
+  /** The numbers of a state, float32: valid until the observer returns, so keep a copy of what is needed longer. */
   read(handle: Handle): Promise<Float32Array>
   /** The matrix that a branch ends with, (D,C), or (C,D) where `inputFirst`. */
   outputMatrix(block: Block): Promise<{ readonly values: Float32Array; readonly inputFirst: boolean }>

@@ -25,7 +25,7 @@ export const similarity: Measure<SimilarityOptions, Float64Array[]> = {
       {
         async before({ stage, plans: walking, state }) {
           for (const span of begins.get(stage.block?.id ?? '') ?? []) {
-            const states = await machine.read(state[0]![stage.writes]!)
+            const states = (await machine.read(state[0]![stage.writes]!)).slice()
             for (const plan of walking) before[plan]!.set(span, states)
           }
         },

@@ -121,7 +121,7 @@ async function run(
   const graph = attentionGraph(form, kvHeads, kernel)
   const keys = kvHeads * form.headDim
   const sizes: Record<string, number> = { B: rows, T: tokens, D: 12, Q: keys * form.groupSize, KV: keys }
-  const environment = environmentCache(cpuDevice(1))
+  const environment = environmentCache(cpuDevice({ threads: 1 }))
   const feeds: Record<string, ort.Tensor> = {}
   for (const { value, source } of graph.inputs) {
     if (source.from === 'environment') {

@@ -25,7 +25,7 @@ const greatest: RowMeasure<{ readonly tokens: number }> = {
 
 it('a measure is one file: what it sees of the states is all that it says', async () => {
   const { model, rows } = await openFixture('tiny-random/llama')
-  const device = cpuDevice(1)
+  const device = cpuDevice({ threads: 1 })
   const machine = openMachine(model, { device })
   const engine = openLocalEngine(model, { threads: 1 })
   const plans = [emptyPlan, { blocks: [model.blocks[1]!.id], units: {} }]
