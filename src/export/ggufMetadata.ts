@@ -136,6 +136,7 @@ export type GgufFamily = keyof typeof families
 
 const familyOf: Readonly<Record<string, GgufFamily>> = {
   llama: 'llama',
+  ministral: 'llama',
   mistral: 'llama',
   qwen2: 'qwen2',
   qwen3: 'qwen3',

@@ -15,6 +15,12 @@ export interface Architecture {
   /** Values of `model_type` in config.json that this table describes. */
   readonly modelTypes: readonly string[]
   readonly family: 'decoder' | 'encoder' | 'encoderDecoder'
+  /** The one of `modelTypes` that transformers' Auto classes take a config for; absent: the one it says. */
+  modelType?(config: ModelConfig): string
+  /** Attention reads `sliding_window` and `layer_types`. Where no attention does, transformers' cache of keys and values still would. */
+  readonly hasWindows?: boolean
+  /** Other keys of config.json under which transformers takes a setting, and the family's own: `num_hidden_layers` → `n_layer`. */
+  readonly otherKeys?: Readonly<Record<string, string>>
   /** Its classes in transformers, by `model_type`. */
   readonly transformers: Readonly<Record<string, TransformersClasses>>
   /**

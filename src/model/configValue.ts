@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { UnsupportedModelError } from '../errors.ts'
 import type { ModelConfig } from '../types.ts'
 
@@ -85,6 +86,21 @@ export function requireValue(config: ModelConfig, key: string, supported: boolea
       `config.json: "${key}" is ${show(value)}, which is not supported; expected ${show(supported)}`,
     )
   }
+}
+
+/** A setting by the name of its key, and what config.json has there. */
+export type Setting = readonly [key: string, value: unknown]
+
+/**
+ * What two spellings of a setting say, undefined where both are absent or null. Throws `UnsupportedModelError` with both values where they
+ * differ: which one counts depends on the software.
+ */
+export function agreedValue([key, value]: Setting, [otherKey, other]: Setting): unknown {
+  if (value == null || other == null || isDeepStrictEqual(value, other)) return value ?? other ?? undefined
+  throw new UnsupportedModelError(
+    `config.json: "${key}" is ${show(value)} beside "${otherKey}" ${show(other)}, two names of one setting, which software chooses between ` +
+      'in different ways; remove the one that is not meant',
+  )
 }
 
 /** A nested object of config.json, undefined where the key is absent or null. */

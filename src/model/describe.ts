@@ -5,6 +5,7 @@ import { findArchitecture } from './architectures/known.ts'
 import { elementCount, shapeOf } from './axes.ts'
 import type { Model } from './model.ts'
 import { outputRoles, withOutputBias } from './outputBias.ts'
+import { inOwnWords } from './ownSpelling.ts'
 import { outputNormOf, stackSizes } from './plan.ts'
 
 /** What opening a checkpoint gives, whatever its format. */
@@ -27,13 +28,14 @@ export interface OpenedCheckpoint {
  * Throws `UnsupportedModelError` or `CheckpointError` before any weight is read.
  */
 export function describeModel(id: string, path: string, checkpoint: OpenedCheckpoint): Model {
-  const { config, weights, assets, absent = [], units = {}, heads = {}, addedBiases = false } = checkpoint
-  if (config['quantization_config'] != null) {
+  const { weights, assets, absent = [], units = {}, heads = {}, addedBiases = false } = checkpoint
+  if (checkpoint.config['quantization_config'] != null) {
     throw new UnsupportedModelError(
       `${path}: config.json has a quantization_config, expected plain F32, F16 or BF16 weights; use the unquantised model`,
     )
   }
-  const architecture = findArchitecture(config)
+  const architecture = findArchitecture(checkpoint.config)
+  const config = inOwnWords(architecture, checkpoint.config)
   const sizes = architecture.sizes(config)
   if (architecture.family === 'decoder') refuseOtherHeads(path, weights)
   const stored = storedNames(architecture, weights)

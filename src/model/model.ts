@@ -5,6 +5,7 @@ import type { Architecture, Sizes } from './architecture.ts'
 export interface Model {
   /** What the user named: a hub id, a folder or a file. */
   readonly id: string
+  /** config.json, each setting under the family's own name. */
   readonly config: ModelConfig
   readonly architecture: Architecture
   /** Of the letters outside the blocks; what a block's letters mean is said by `blockSizes`. */

@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import { UnsupportedModelError } from '../errors.ts'
 import type { ModelConfig } from '../types.ts'
-import { choiceOf, flagOf, numberOf, numbersOf, objectOf, positiveOf } from './configValue.ts'
+import { agreedValue, choiceOf, flagOf, numberOf, numbersOf, objectOf, positiveOf } from './configValue.ts'
 import type { RopeForm } from './forms.ts'
 
 /** What families call and assume where config.json does not say it in the common words. */
@@ -8,7 +9,10 @@ export interface RopeDefaults {
   /** The base θ, in the key `baseKey` of the older spelling. */
   readonly base?: number
   readonly baseKey?: string
-  /** The share of a head's channels that turn, in the key `shareKey` of the older spelling. */
+  /**
+   * The share of a head's channels that turn, in the key `shareKey` of the older spelling. Absent: all of them, whatever config.json
+   * says, as the family's own code in transformers has it.
+   */
   readonly share?: number
   readonly shareKey?: string
 }
@@ -16,30 +20,72 @@ export interface RopeDefaults {
 /**
  * The rotary positions of config.json: frequencies θ_i = base^(-2i/R) for the R channels of a head that turn, then scaled. Reads
  * both spellings, `rope_theta` with `rope_scaling`, and `rope_parameters` of transformers 5. Throws `UnsupportedModelError` for a
- * type of scaling that is not in the list below.
+ * type of scaling that is not in the list below, and where the two spellings say different things.
  */
 export function readRope(config: ModelConfig, headDim: number, defaults: RopeDefaults = {}): RopeForm {
-  const { base = 10000, baseKey = 'rope_theta', share = 1, shareKey = 'partial_rotary_factor' } = defaults
-  const scaling = ropeScalingIn(config)
-  const parameters = {
-    ...scaling,
-    rope_theta: scaling['rope_theta'] ?? config[baseKey] ?? base,
-    partial_rotary_factor: scaling['partial_rotary_factor'] ?? config[shareKey] ?? share,
-    // Phi-3 says it beside the other sizes
-    original_max_position_embeddings:
-      config['original_max_position_embeddings'] ?? scaling['original_max_position_embeddings'],
-  }
-  return ropeOf(parameters, headDim, config['max_position_embeddings'])
+  const [said, other] = ropeSettings(config).map((settings) => withSettingsBeside(settings, config, defaults))
+  if (other !== undefined && !isDeepStrictEqual(other, said)) throw otherScaling(config)
+  return ropeOf(said ?? {}, headDim, config['max_position_embeddings'], defaults.share !== undefined)
 }
 
-/** What config.json says of scaling, in either spelling. */
+/** What config.json says of rotary positions and their scaling, in the one spelling or the other. */
 export function ropeScalingIn(config: ModelConfig): ModelConfig {
-  return objectOf(config, 'rope_parameters') ?? objectOf(config, 'rope_scaling') ?? {}
+  return ropeSettings(config)[0]!
 }
 
-/** The positions of one `rope_parameters` object, complete with `rope_theta`; `longest`: the config's `max_position_embeddings`. */
-export function ropeOf(parameters: ModelConfig, headDim: number, longest: unknown): RopeForm {
-  const turning = Math.floor(headDim * numberOf(parameters, 'partial_rotary_factor', 1))
+/** The objects in which config.json says it: one, or two where both spellings say something. */
+function ropeSettings(config: ModelConfig): readonly ModelConfig[] {
+  const settings = ['rope_parameters', 'rope_scaling'].map((key) => objectOf(config, key) ?? {})
+  const said = settings.filter((each) => Object.keys(each).length > 0)
+  return said.length > 0 ? said : [{}]
+}
+
+/** `settings` with what config.json or the family says of them elsewhere. */
+function withSettingsBeside(
+  { type, rope_type = type, ...settings }: ModelConfig,
+  config: ModelConfig,
+  { base = 10000, baseKey = 'rope_theta', share, shareKey = 'partial_rotary_factor' }: RopeDefaults,
+): ModelConfig {
+  const agreed = (key: string, name = key) =>
+    agreedValue([`rope_parameters.${key}`, settings[key]], [name, config[name]])
+  return {
+    ...settings,
+    rope_type: rope_type ?? 'default',
+    rope_theta: agreed('rope_theta', baseKey) ?? base,
+    ...(share !== undefined && { partial_rotary_factor: agreed('partial_rotary_factor', shareKey) ?? share }),
+    // Phi-3 says it beside the other sizes
+    original_max_position_embeddings: agreed('original_max_position_embeddings'),
+  }
+}
+
+/**
+ * For a `rope_scaling` beside a `rope_parameters` that says something else: transformers 5 then reads nothing of the latter, not even its
+ * `rope_theta`, and other software nothing of the former.
+ */
+export function otherScaling({
+  rope_parameters: parameters,
+  rope_scaling: scaling,
+}: ModelConfig): UnsupportedModelError {
+  return new UnsupportedModelError(
+    `config.json: "rope_scaling" is ${JSON.stringify(scaling)} beside "rope_parameters" ${JSON.stringify(parameters)}; software reads the one ` +
+      'or the other: move into "rope_parameters" what is meant, its "rope_theta" too, and remove "rope_scaling"',
+  )
+}
+
+/**
+ * The positions of one `rope_parameters` object, complete with `rope_theta`; `longest`: the config's `max_position_embeddings`.
+ * `isPartial`: the family turns the share of a head that `partial_rotary_factor` says, else every channel.
+ */
+export function ropeOf(parameters: ModelConfig, headDim: number, longest: unknown, isPartial = false): RopeForm {
+  const typeKey = parameters['rope_type'] === undefined ? 'type' : 'rope_type'
+  const type = choiceOf(parameters, typeKey, ropeTypes, 'default')
+  const turning = isPartial ? Math.floor(headDim * numberOf(parameters, 'partial_rotary_factor', 1)) : headDim
+  if (!isPartial && type !== 'default' && numberOf(parameters, 'partial_rotary_factor', 1) !== 1) {
+    throw new UnsupportedModelError(
+      `config.json: "partial_rotary_factor" is ${parameters['partial_rotary_factor']} beside rope_type "${type}", but this family turns whole heads ` +
+        'and transformers fails on it; remove it, or set model_type to the family that the checkpoint is of',
+    )
+  }
   if (turning % 2 !== 0 || turning < 2 || turning > headDim) {
     throw new UnsupportedModelError(
       `config.json: ${turning} of ${headDim} channels of a head turn by position, expected an even number of them; ` +
@@ -47,8 +93,6 @@ export function ropeOf(parameters: ModelConfig, headDim: number, longest: unknow
     )
   }
   const base = positiveOf(parameters, 'rope_theta')
-  const typeKey = parameters['rope_type'] === undefined ? 'type' : 'rope_type'
-  const type = choiceOf(parameters, typeKey, ropeTypes, 'default')
   // Phi-3's first configs call LongRoPE so
   const isLongRope = type === 'longrope' || type === 'su' || (type === 'yarn' && 'short_factor' in parameters)
   const frequencies = Array.from({ length: turning / 2 }, (_, i) => base ** ((-2 * i) / turning))

@@ -101,7 +101,7 @@ describe('the form of a plan', () => {
     const yarn = { rope_type: 'yarn', rope_theta: 1e4, factor: 4, original_max_position_embeddings: 4096 }
     const withRope = (rope: object) => ({
       ...model,
-      config: { ...model.config, rope_scaling: null, rope_parameters: rope },
+      config: { ...model.config, rope_theta: null, rope_scaling: null, rope_parameters: rope },
     })
     for (const betas of [{}, { beta_fast: 32, beta_slow: 1 }]) {
       const { entries } = ropeMetadata(withRope({ ...yarn, ...betas }), 'qwen3')

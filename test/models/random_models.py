@@ -3,15 +3,18 @@ Writes tiny models of every family with unusual but legal configs, and what tran
 
     python random_models.py FOLDER SEED COUNT
 
-Each folder gets config.json and model.safetensors as transformers saves them, and expected.json: the input ids, those of the
-decoder where there is one, and every logit, or every final hidden state of a model without a head. The same seed gives the
-same models. A draw that transformers refuses is drawn again. Made with torch 2.13 and transformers 5.23.
+Each folder gets model.safetensors as transformers saves it, config.json with settings added that only other families have or that
+say again, by another name, what is there, and expected.json: the input ids, those of the decoder where there is one, the names of
+the added settings, and every logit, or every final hidden state of a model without a head, of the model that transformers' Auto
+class loads from the folder. The same seed gives the same models. A draw that transformers refuses is drawn again. Made with torch
+2.13 and transformers 5.23.
 
 Weights are wide (norms and biases too), so that a mistake anywhere shows. Rows are shorter or longer than the 64 positions
 beyond which LongRoPE and dynamic NTK turn otherwise.
 """
 
 import json
+import logging
 import math
 import pathlib
 import random
@@ -319,7 +322,77 @@ def randomize(model):
     model.tie_weights()
 
 
-def built(family):
+# Settings of config.json, each read by some family's code and by most families' not, and values that would show.
+FOREIGN = {
+    "partial_rotary_factor": (0.5,), "rotary_pct": (0.5,), "rotary_emb_base": (55.0,), "rope_local_base_freq": (55.0,),
+    "rope_theta": (55.0,), "head_dim": (2, 8), "num_key_value_heads": (1,), "num_kv_heads": (1,), "d_kv": (2,),
+    "hidden_act": ("relu",), "hidden_activation": ("relu",), "activation_function": ("relu",), "activation": ("relu",),
+    "feed_forward_proj": ("gated-silu",), "rms_norm_eps": (0.3,), "layer_norm_eps": (0.3,), "layer_norm_epsilon": (0.3,),
+    "sliding_window": (2,), "use_sliding_window": (True,), "max_window_layers": (0,), "sliding_window_pattern": (2,),
+    "attention_bias": (True,), "mlp_bias": (True,), "bias": (True,), "enable_bias": (False,), "qkv_bias": (True,),
+    "attn_logit_softcapping": (1.0,), "final_logit_softcapping": (1.0,), "query_pre_attn_scalar": (2,), "logit_scale": (0.5,),
+    "scale_attn_weights": (False,), "scale_attn_by_inverse_layer_idx": (True,), "scale_embedding": (True,),
+    "scale_decoder_outputs": (True, False), "alibi": (True,), "parallel_attn": (False,), "use_parallel_residual": (False,),
+    "qk_layernorm": (True,), "use_qk_norm": (True,), "do_layer_norm_before": (False,), "n_inner": (9,), "d_ff": (9,),
+    "ffn_dim": (9,), "ffn_hidden_size": (9,), "hidden_dim": (9,), "decoder_vocab_size": (9,), "new_decoder_architecture": (True,),
+    "multi_query": (False,), "num_ln_in_parallel_attn": (2,), "embedding_multiplier": (2.0,), "residual_multiplier": (2.0,),
+    "attention_multiplier": (2.0,), "logits_scaling": (2.0,), "original_max_position_embeddings": (16,), "is_causal": (False,),
+    "position_embedding_type": ("relative_key",), "add_cross_attention": (True,), "pretraining_tp": (2,),
+    "num_attention_heads": (1,), "num_heads": (1,), "n_head": (1,), "num_hidden_layers": (1,), "num_layers": (1,), "n_layers": (1,),
+}
+
+
+def foreign(config):
+    """A setting that the config has not."""
+    key = draw.choice([key for key in FOREIGN if key not in config])
+    return {key: draw.choice(FOREIGN[key])}
+
+
+def scaled_again(config):
+    """Rotary settings in the spelling before transformers 5 beside the new one: the same or others."""
+    parameters = config.get("rope_parameters") or {}
+    parameters = parameters.get("full_attention", parameters)
+    return {"rope_scaling": one_of(parameters, {"type": "linear", "factor": 2.0}, {}, None)}
+
+
+def in_older_words(config):
+    """Rotary settings in the spelling before transformers 5 alone."""
+    parameters = config.get("rope_parameters")
+    if not parameters or "rope_theta" not in parameters:
+        return {}
+    rest = {key: value for key, value in parameters.items() if key not in ("rope_theta", "rope_type", "partial_rotary_factor")}
+    bases = ("rotary_emb_base", "rotary_pct") if config["model_type"] == "gpt_neox" else ("rope_theta", "partial_rotary_factor")
+    share = {bases[1]: parameters["partial_rotary_factor"]} if "partial_rotary_factor" in parameters else {}
+    scaling = None if parameters["rope_type"] == "default" else {"type": parameters["rope_type"], **rest}
+    return {"rope_parameters": None, bases[0]: parameters["rope_theta"], **share, "rope_scaling": scaling}
+
+
+def layer_types(config):
+    layers = config.get("num_hidden_layers", 0)
+    return {"layer_types": [one_of("full_attention", "sliding_attention") for _ in range(layers)]}
+
+
+def types_twice(config):
+    return {"dtype": "float32", "torch_dtype": one_of("float32", "bfloat16")}
+
+
+def disturbed(config):
+    """The config with settings added, and their names."""
+    added = {}
+    for change in draw.sample([foreign, foreign, foreign, scaled_again, in_older_words, layer_types, types_twice], one_of(0, 1, 2, 3)):
+        added |= change({**config, **added})
+    return {**config, **added}, sorted(key for key in added if key not in config or config[key] != added[key])
+
+
+def loaded(kind, path, attention):
+    """The model that the Auto class makes of the folder, all of its weights from there."""
+    model, info = getattr(transformers, kind).from_pretrained(path, attn_implementation=attention, output_loading_info=True)
+    if info["missing_keys"] or info["mismatched_keys"]:
+        raise ValueError("has other weights")
+    return model.float().eval()
+
+
+def built(family, path):
     make, classes = FAMILIES[family]
     config, kind = CONFIG_MAPPING[family](**make()), draw.choice(classes)
     # Falcon's eager attention adds ALiBi's biases twice
@@ -327,6 +400,10 @@ def built(family):
     model = getattr(transformers, kind).from_config(config, attn_implementation=attention).float().eval()
     torch.manual_seed(draw.randrange(2**31))
     randomize(model)
+    model.save_pretrained(path)
+    changed, added = disturbed(json.loads((path / "config.json").read_text()))
+    (path / "config.json").write_text(json.dumps(changed, indent=2))
+    model = loaded(kind, path, attention)
     words, length = config.vocab_size, one_of(5, 24, CONTEXT + 8)
     inputs = {"input_ids": torch.randint(2, words, (2, length))}
     if kind != DECODER:
@@ -338,7 +415,8 @@ def built(family):
     values = output["logits"] if "logits" in output else output["last_hidden_state"]
     if not values.isfinite().all():
         raise ValueError("overflows")
-    return model, {**{name: ids.tolist() for name, ids in inputs.items()}, "values": values.flatten().tolist()}
+    ids = {name: ids.tolist() for name, ids in inputs.items()}
+    return {**ids, "added": added, "values": values.flatten().tolist()}
 
 
 def main():
@@ -346,19 +424,18 @@ def main():
     draw.seed(seed)
     for number in range(count):
         family = list(FAMILIES)[number % len(FAMILIES)]
-        for _ in range(20):
+        path = folder / f"{family}-{number}"
+        for _ in range(40):
             try:
-                model, expected = built(family)
+                expected = built(family, path)
                 break
             except Exception as error:  # transformers refuses a config in many ways
                 refusal = error
         else:
-            raise SystemExit(f"{family}: transformers refused 20 configs, the last because of: {refusal}")
-        path = folder / f"{family}-{number}"
-        model.save_pretrained(path)
+            raise SystemExit(f"{family}: transformers refused 40 configs, the last because of: {refusal}")
         (path / "expected.json").write_text(json.dumps(expected))
 
 
-transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.set_verbosity(logging.CRITICAL)
 transformers.utils.logging.disable_progress_bar()
 main()

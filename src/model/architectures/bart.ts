@@ -1,7 +1,7 @@
 import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig, StackName, WeightTable } from '../../types.ts'
 import { activationOf } from '../activation.ts'
-import type { Architecture, BlockTable, HasTensor, StackTable } from '../architecture.ts'
+import type { Architecture, BlockTable, HasTensor, Sizes, StackTable } from '../architecture.ts'
 import { countOf, flagOf, layerCountOf, requireValue } from '../configValue.ts'
 import type { EmbeddingForm, MultiHeadForm, NormForm } from '../forms.ts'
 import { seq2SeqClasses } from '../transformersClasses.ts'
@@ -12,6 +12,8 @@ import { headDimOf } from './bert.ts'
 export interface BartVariant {
   /** Throws `UnsupportedModelError` where the config asks for other mathematics. */
   check(config: ModelConfig): void
+  /** Sizes that are not BART's. */
+  sizes?(config: ModelConfig): Sizes
   /** Weights of the embeddings, as roles of a stack where each has its own. */
   embeddingWeights(config: ModelConfig, has: HasTensor): WeightTable
   embedding(config: ModelConfig): EmbeddingForm
@@ -46,11 +48,16 @@ export function bartLike(transformers: Architecture['transformers'], variant: Ba
     transformers,
     family: 'encoderDecoder',
     spellings: bartSpellings,
+    otherKeys: {
+      hidden_size: 'd_model',
+      num_attention_heads: 'encoder_attention_heads',
+      num_hidden_layers: 'encoder_layers',
+    },
     sizes(config) {
       requireValue(config, 'normalize_before', false)
       requireValue(config, 'add_final_layer_norm', false)
       variant.check(config)
-      return bartSizes(config)
+      return { ...bartSizes(config), ...variant.sizes?.(config) }
     },
     stacks: { encoder: stack('encoder'), decoder: stack('decoder') },
     outer(config, has) {
@@ -148,7 +155,8 @@ function bartSizes(config: ModelConfig) {
   const words = countOf(config, 'vocab_size')
   return {
     D: countOf(config, 'd_model'),
-    V: countOf(config, 'decoder_vocab_size', words),
+    /** Words of the decoder; where it has embeddings of its own, Marian counts them apart. */
+    V: words,
     /** Words of the encoder, where it has embeddings of its own. */
     W: words,
     P: countOf(config, 'max_position_embeddings') + positionOffset,

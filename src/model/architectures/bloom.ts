@@ -13,6 +13,8 @@ export const bloom: Architecture = {
   family: 'decoder',
   transformers: { bloom: decoderClasses('bloom', 'Bloom', { headCounts: ['num_heads'], headInputs: () => ['alibi'] }) },
   spellings: withoutPrefix('transformer.'),
+  // the first configs say `n_embed` and `num_attention_heads`, the later ones `hidden_size` and `n_head`
+  otherKeys: { n_embed: 'hidden_size', num_attention_heads: 'n_head', num_hidden_layers: 'n_layer' },
   sizes(config) {
     requireValue(config, 'apply_residual_connection_post_layernorm', false)
     // transformers then leaves out the biases of the output matrices
@@ -21,7 +23,7 @@ export const bloom: Architecture = {
   },
   stacks: {
     decoder: {
-      layers: (config) => layerCountOf(config, config['n_layer'] == null ? 'num_hidden_layers' : 'n_layer'),
+      layers: (config) => layerCountOf(config, 'n_layer'),
       blocks: [
         {
           kind: 'attention',
@@ -69,10 +71,9 @@ export const bloom: Architecture = {
 
 const layer = 'transformer.h.{layer}'
 
-/** The first configs of Bloom say `n_embed` and `num_attention_heads`, the later ones `hidden_size` and `n_head`. */
 function bloomSizes(config: ModelConfig) {
-  const hidden = countOf(config, config['n_embed'] == null ? 'hidden_size' : 'n_embed')
-  const heads = countOf(config, config['n_head'] == null ? 'num_attention_heads' : 'n_head')
+  const hidden = countOf(config, 'hidden_size')
+  const heads = countOf(config, 'n_head')
   return {
     D: hidden,
     K: heads,

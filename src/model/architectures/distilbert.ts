@@ -17,6 +17,7 @@ export const distilbert: Architecture = {
   family: 'encoder',
   transformers: { distilbert: encoderClasses('distilbert', 'DistilBert') },
   spellings: withoutPrefix('distilbert.'),
+  otherKeys: { hidden_size: 'dim', num_attention_heads: 'n_heads', num_hidden_layers: 'n_layers' },
   sizes,
   stacks: {
     encoder: {

@@ -32,6 +32,7 @@ export const falcon: Architecture = {
     }),
   },
   spellings: withoutPrefix('transformer.'),
+  otherKeys: { n_embed: 'hidden_size' },
   sizes: falconSizes,
   stacks: {
     decoder: {
@@ -123,7 +124,7 @@ function positionsOf(config: ModelConfig): Positions {
 }
 
 function falconSizes(config: ModelConfig) {
-  const hidden = countOf(config, config['n_embed'] == null ? 'hidden_size' : 'n_embed')
+  const hidden = countOf(config, 'hidden_size')
   const heads = countOf(config, 'num_attention_heads')
   const kvHeads = kvHeadsOf(config, heads)
   if (heads % kvHeads !== 0) {

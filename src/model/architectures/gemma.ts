@@ -16,8 +16,8 @@ export interface GemmaVariant {
   /** q and k of each head have norms of their own. */
   readonly hasHeadNorms: boolean
   readonly rope: (config: ModelConfig, headDim: number, layer: number) => RopeForm
-  /** How many positions back attention of a layer sees, in tokens; undefined: all. */
-  readonly window: (config: ModelConfig, layer: number) => number | undefined
+  /** How many positions back attention of a layer sees, in tokens; absent or undefined: all. */
+  readonly window?: (config: ModelConfig, layer: number) => number | undefined
   /** Scores are divided by the root of this. */
   readonly queryScalar: (config: ModelConfig, headDim: number) => number
   /** `num_key_value_heads` of a config that does not say it. */
@@ -39,7 +39,6 @@ export const gemma = gemmaLike(
     hasPostNorms: false,
     hasHeadNorms: false,
     rope: (config, headDim) => readRope(config, headDim),
-    window: () => undefined,
     queryScalar: (_, headDim) => headDim,
     keyValueHeads: 16,
     activation(config) {
@@ -59,6 +58,7 @@ export function gemmaLike(transformers: Architecture['transformers'], variant: G
     modelTypes: Object.keys(transformers),
     transformers,
     family: 'decoder',
+    hasWindows: variant.window !== undefined,
     spellings: withoutPrefix('model.'),
     sizes(config) {
       requireValue(config, 'use_bidirectional_attention', false)
@@ -99,7 +99,7 @@ export function gemmaLike(transformers: Architecture['transformers'], variant: G
                 groupSize: G,
                 scale: variant.queryScalar(config, E) ** -0.5,
                 ...(softcap !== undefined && { softcap }),
-                window: variant.window(config, layer),
+                window: variant.window?.(config, layer),
                 biases: { qkv: bias, o: bias },
               }
             },

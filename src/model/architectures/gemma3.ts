@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
-import { countOf, numberOf, objectOf } from '../configValue.ts'
+import { agreedValue, countOf, numberOf, objectOf } from '../configValue.ts'
 import type { RopeForm } from '../forms.ts'
-import { readRope, ropeOf } from '../rope.ts'
+import { otherScaling, ropeOf } from '../rope.ts'
 import type { TransformersClasses } from '../transformersClasses.ts'
 import { type LayerType, layerTypeOf, slidingWindowOf } from '../window.ts'
 import { gemmaLike } from './gemma.ts'
@@ -42,12 +43,11 @@ function typeOf(config: ModelConfig, layer: number): LayerType {
 /** transformers 5 has an object for each type of layer; before, `rope_scaling` was that of the layers that see all. */
 function gemma3Rope(config: ModelConfig, headDim: number, layer: number): RopeForm {
   const type = typeOf(config, layer)
-  const base = type === 'full_attention' ? 1e6 : 1e4
-  const longest = config['max_position_embeddings']
-  const parameters = objectOf(config, 'rope_parameters')
-  if (parameters !== undefined) {
-    return ropeOf({ rope_theta: base, ...objectOf(parameters, type) }, headDim, longest)
-  }
-  if (type === 'full_attention') return readRope(config, headDim, { base })
-  return ropeOf({ rope_theta: numberOf(config, 'rope_local_base_freq', base) }, headDim, longest)
+  const isFull = type === 'full_attention'
+  const [key, base] = isFull ? (['rope_theta', 1e6] as const) : (['rope_local_base_freq', 1e4] as const)
+  const own = objectOf(objectOf(config, 'rope_parameters') ?? {}, type)
+  const scaling = (isFull && objectOf(config, 'rope_scaling')) || {}
+  if (own !== undefined && !isDeepStrictEqual(own, { ...own, ...scaling })) throw otherScaling(config)
+  const theta = agreedValue([`rope_parameters.${type}.rope_theta`, own?.['rope_theta']], [key, config[key]])
+  return ropeOf({ ...(own ?? scaling), rope_theta: theta ?? base }, headDim, config['max_position_embeddings'])
 }

@@ -19,6 +19,12 @@ export const gpt2: Architecture = {
     },
   },
   spellings: withoutPrefix('transformer.'),
+  otherKeys: {
+    hidden_size: 'n_embd',
+    max_position_embeddings: 'n_positions',
+    num_attention_heads: 'n_head',
+    num_hidden_layers: 'n_layer',
+  },
   sizes(config) {
     requireValue(config, 'add_cross_attention', false)
     return gpt2Sizes(config)

@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
-import { countOf, flagOf, layerCountOf, numberOf } from '../configValue.ts'
+import { countOf, flagOf, layerCountOf, numberOf, requireValue } from '../configValue.ts'
 import type { NormForm } from '../forms.ts'
 import { readRope } from '../rope.ts'
 import { withoutPrefix } from '../spelling.ts'
@@ -87,10 +87,16 @@ function neoxSizes(config: ModelConfig) {
   return {
     D: hidden,
     K: heads,
-    E: countOf({ 'hidden_size / num_attention_heads': hidden / heads }, 'hidden_size / num_attention_heads'),
+    E: headDimOf(config, hidden / heads),
     F: countOf(config, 'intermediate_size'),
     V: countOf(config, 'vocab_size'),
   }
+}
+
+/** transformers takes a `head_dim` for the frequencies alone, so that another one fits no head. */
+function headDimOf(config: ModelConfig, headDim: number): number {
+  requireValue(config, 'head_dim', headDim)
+  return countOf({ 'hidden_size / num_attention_heads': headDim }, 'hidden_size / num_attention_heads')
 }
 
 const normOf = (config: ModelConfig): NormForm => ({ type: 'layer', epsilon: numberOf(config, 'layer_norm_eps', 1e-5) })

@@ -66,6 +66,7 @@ export function llamaLike(transformers: Architecture['transformers'], variant: L
     modelTypes: Object.keys(transformers),
     transformers,
     family: 'decoder',
+    hasWindows: variant.window !== undefined,
     spellings: withoutPrefix('model.'),
     sizes: sizesOf,
     stacks: {

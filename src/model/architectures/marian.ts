@@ -1,4 +1,5 @@
-import { flagOf, requireValue } from '../configValue.ts'
+import type { ModelConfig } from '../../types.ts'
+import { countOf, flagOf, requireValue } from '../configValue.ts'
 import { seq2SeqClasses } from '../transformersClasses.ts'
 import { bartLike, sharedWords } from './bart.ts'
 
@@ -11,8 +12,10 @@ export const marian = bartLike(
       requireValue(config, 'normalize_embedding', false)
       requireValue(config, 'extra_pos_embeddings', 0)
     },
+    sizes: (config) =>
+      isShared(config) ? {} : { V: countOf(config, 'decoder_vocab_size', countOf(config, 'vocab_size')) },
     embeddingWeights: (config, has) =>
-      flagOf(config, 'share_encoder_decoder_embeddings', true)
+      isShared(config)
         ? sharedWords(config, has)
         : {
             embedTokens: ['model.decoder.embed_tokens.weight', 'V D'],
@@ -21,3 +24,5 @@ export const marian = bartLike(
     embedding: (config) => ({ sinusoids: { width: Number(config['d_model']) } }),
   },
 )
+
+const isShared = (config: ModelConfig): boolean => flagOf(config, 'share_encoder_decoder_embeddings', true)

@@ -61,6 +61,12 @@ export const t5: Architecture = {
   family: 'encoderDecoder',
   transformers: { t5: classes },
   spellings: (name) => (name === 'shared.weight' ? ['encoder.embed_tokens.weight', 'decoder.embed_tokens.weight'] : []),
+  otherKeys: {
+    hidden_size: 'd_model',
+    num_attention_heads: 'num_heads',
+    num_hidden_layers: 'num_layers',
+    head_dim: 'd_kv',
+  },
   sizes,
   stacks: {
     encoder: {

@@ -48,6 +48,78 @@ it("bounds of Gemma 2 in a Gemma's config are not read, as transformers does not
   expect(logits[1]).toEqual(logits[0])
 })
 
+const linear = { rope_type: 'linear', rope_theta: 10000, factor: 2 }
+
+describe('two spellings of rotary settings side by side', () => {
+  it.each<[fixture: string, both: readonly [string, string], changes: ModelConfig]>([
+    [
+      'tiny-random/qwen2',
+      ['"rope_scaling" is {"type":"yarn","factor":4}', '"rope_parameters" {"rope_type":"default","rope_theta":10000}'],
+      { rope_parameters: { rope_type: 'default', rope_theta: 10000 }, rope_scaling: { type: 'yarn', factor: 4 } },
+    ],
+    // transformers 5 would take a base of 10000
+    [
+      'tiny-random/qwen2',
+      ['"rope_scaling" is {"type":"linear","factor":2}', '"rope_theta":500'],
+      { rope_parameters: { ...linear, rope_theta: 500 }, rope_scaling: { type: 'linear', factor: 2 } },
+    ],
+    [
+      'tiny-random/gemma3',
+      ['"rope_scaling"', '"rope_parameters"'],
+      { layer_types: undefined, sliding_window_pattern: 2, rope_scaling: { rope_type: 'linear', factor: 8 } },
+    ],
+    [
+      'tiny-random/llama',
+      ['"rope_parameters.rope_theta" is 10000', '"rope_theta" 500'],
+      { rope_parameters: linear, rope_theta: 500 },
+    ],
+    [
+      'tiny-random/gpt_neox',
+      ['"rope_parameters.partial_rotary_factor" is 0.25', '"rotary_pct" 0.5'],
+      { rotary_pct: 0.5 },
+    ],
+    [
+      'tiny-random/llama',
+      ['"rope_parameters.original_max_position_embeddings" is 32', '"original_max_position_embeddings" 16'],
+      {
+        rope_parameters: { ...linear, rope_type: 'yarn', original_max_position_embeddings: 32 },
+        original_max_position_embeddings: 16,
+      },
+    ],
+  ])('of %s that differ are refused with both values, %j', async (fixture, [one, other], changes) => {
+    const opening = reopened(fixture, changes)
+    await expect(opening).rejects.toThrow(UnsupportedModelError)
+    await expect(opening).rejects.toThrow(one)
+    await expect(opening).rejects.toThrow(other)
+  })
+
+  it('that say the same are read', async () => {
+    const twice = { rope_parameters: linear, rope_theta: 10000, rope_scaling: { type: 'linear', factor: 2 } }
+    expect(attentionForm(await reopened('tiny-random/qwen2', twice), 0).positions).toEqual(
+      attentionForm(await reopened('tiny-random/qwen2', { rope_parameters: linear }), 0).positions,
+    )
+    const empty = { rope_parameters: linear, rope_scaling: {} }
+    expect(attentionForm(await reopened('tiny-random/qwen2', empty), 0).positions).toEqual(
+      attentionForm(await reopened('tiny-random/qwen2', { rope_parameters: linear }), 0).positions,
+    )
+  })
+
+  it('of a layer type of Gemma 3 are those of its object, then those beside it', async () => {
+    const base = async (layer: number, changes: ModelConfig) => {
+      const { positions } = attentionForm(await reopened('tiny-random/gemma3', changes), layer)
+      return positions.type === 'rotary' && (positions.rope.inverseFrequencies[1] ?? 0) ** -8
+    }
+    const beside = { rope_theta: 300, rope_local_base_freq: 30 }
+    const alternating = { layer_types: undefined, sliding_window_pattern: 2 }
+    const flat = { ...alternating, ...beside, rope_parameters: { rope_type: 'default' } }
+    expect(await base(0, flat)).toBeCloseTo(30, 6)
+    expect(await base(1, flat)).toBeCloseTo(300, 6)
+    const own = { ...flat, rope_parameters: { sliding_attention: { rope_theta: 30 }, full_attention: {} } }
+    expect(await base(0, own)).toBeCloseTo(30, 6)
+    expect(await base(1, own)).toBeCloseTo(300, 6)
+  })
+})
+
 describe('a config value that changes the mathematics', () => {
   it.each<[fixture: string, key: string, changes: ModelConfig]>([
     ['tiny-random/llama', 'rope_type', { rope_parameters: { rope_type: 'proportional', rope_theta: 10000 } }],
@@ -62,6 +134,8 @@ describe('a config value that changes the mathematics', () => {
       'long_factor',
       { rope_parameters: { type: 'su', short_factor: Array(8).fill(1), long_factor: [2] } },
     ],
+    ['tiny-random/llama', 'partial_rotary_factor', { rope_parameters: { ...linear, partial_rotary_factor: 0.5 } }],
+    ['tiny-random/gpt_neox', 'head_dim', { head_dim: 8 }],
     ['tiny-random/gemma', 'use_bidirectional_attention', { use_bidirectional_attention: true }],
     ['tiny-random/gemma2', 'layer_types', { layer_types: ['full_attention', 'chunked_attention'] }],
     ['tiny-random/gemma3', 'layer_types', { layer_types: ['full_attention'] }],

@@ -1,0 +1,44 @@
+import { UnsupportedModelError } from '../errors.ts'
+import type { ModelConfig } from '../types.ts'
+import type { Architecture } from './architecture.ts'
+import { agreedValue, requireValue } from './configValue.ts'
+
+/**
+ * `config` in the family's own words, so that no key is left that transformers would read instead of the one that this package reads
+ * and changes: the `model_type` that its Auto classes make of it, and no other name of a setting beside the family's. Throws
+ * `UnsupportedModelError` where two names of a setting say different things, or the whole model is asked to compute something else.
+ */
+export function inOwnWords(architecture: Architecture, config: ModelConfig): ModelConfig {
+  const { modelType, otherKeys = {}, family } = architecture
+  const own: Record<string, unknown> = { ...config, ...(modelType !== undefined && { model_type: modelType(config) }) }
+  for (const [other, key] of Object.entries(otherKeys)) {
+    const value = agreedValue([key, config[key]], [other, config[other]])
+    delete own[other]
+    if (value !== undefined) own[key] = value
+  }
+  if (family !== 'encoder') requireValue(config, 'is_causal', true)
+  if (family === 'encoderDecoder') requireValue(config, 'is_encoder_decoder', true)
+  if (family === 'decoder' && !architecture.hasWindows) refuseWindowOfCache(config)
+  if (Object.keys(config['per_layer_config'] ?? {}).length > 0) {
+    throw new UnsupportedModelError(
+      'config.json: "per_layer_config" gives layers settings of their own, which is not supported; expected none',
+    )
+  }
+  return own
+}
+
+/** Such a model attends to everything until transformers generates with it: its cache then forgets what is beyond the window. */
+function refuseWindowOfCache(config: ModelConfig): void {
+  const { layer_types: types, sliding_window: window, attention_chunk_size: chunk } = config
+  const longest = config['max_position_embeddings'] ?? config['n_positions'] ?? Number.POSITIVE_INFINITY
+  const isBinding = (size: unknown) => typeof size === 'number' && size < Number(longest)
+  const isWindowed = Array.isArray(types) ? types.some((type) => type !== 'full_attention') : types == null
+  const key =
+    isWindowed &&
+    [['sliding_window', window] as const, ['attention_chunk_size', chunk] as const].find(([, size]) => isBinding(size))
+  if (!key) return
+  throw new UnsupportedModelError(
+    `config.json: "${key[0]}" is ${key[1]}${types == null ? '' : ' beside "layer_types"'}, but attention of model_type "${config['model_type']}" has no window: ` +
+      "only the cache of transformers would have one, and generate another text than its scores say; set it to null, or model_type to the checkpoint's own",
+  )
+}
