@@ -124,12 +124,16 @@ async function planOf({ program, hash }, text) {
       () => undefined,
       (error) => `no plan: ${error.stderr}`,
     )
-    const plan =
-      failure ?? readFileSync(join(output, 'plan.json'), 'utf8').replace(/"versions": \{[^}]*\}/, '"versions": {}')
+    const plan = failure ?? withoutAside(readFileSync(join(output, 'plan.json'), 'utf8'))
     rmSync(output, { recursive: true, force: true })
     if (failure === undefined) writeFileSync(path, plan)
     return plan
   }
+}
+
+/** What two builds may write differently: their versions, and the layers kept by --keep-last, once an option of one method. */
+function withoutAside(text) {
+  return text.replace(/"versions": \{[^}]*\}/, '"versions": {}').replace(/,?\s*"keep-?last": \d+/i, '')
 }
 
 const builds = [options.before, options.after].map((folder) => buildOf(resolve(folder)))

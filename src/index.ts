@@ -29,7 +29,7 @@ export type { SimilarityOptions, Span, SpanMeasure } from './measures/similarity
 export type { TokenLossOptions } from './measures/tokenLoss.ts'
 export { type AngularOptions, angular } from './methods/angular.ts'
 export { blockPruner } from './methods/blockPruner.ts'
-export { type DropTailOptions, dropTail } from './methods/dropTail.ts'
+export { dropTail } from './methods/dropTail.ts'
 export { type FinerCutOptions, finerCut } from './methods/finerCut.ts'
 export { type FlapOptions, flap } from './methods/flap.ts'
 export { greedy } from './methods/greedy.ts'

@@ -1,50 +1,77 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { MethodOption, MethodOptions, OptionValue } from '../methods/options.ts'
-import { defaultMethod, methodOf, methods } from '../methods/registry.ts'
+import type { Method } from '../methods/method.ts'
+import { flagNameOf, type MethodOption, type MethodOptions, type OptionValue } from '../methods/options.ts'
+import { defaultMethod, methodOf, methods, searches, searchOf } from '../methods/registry.ts'
+import { partsOfList } from '../model/blockList.ts'
 import { decimalNumber, oneOf } from './options.ts'
 
-/** `--method` and the options of all methods, each once. */
-export function withMethodOptions(command: Command): Command {
-  command.option('--method <name>', 'pruning method, see `blockpruner methods`', knownMethod, defaultMethod)
-  for (const [name, { option, owners }] of optionsByName()) {
-    command.addOption(flagOf(name, option, `${owners.join(', ')}: ${option.says}`))
+/** `--method`, and the options of all methods, each once; the help shows only those that `shown` names. */
+export function withMethodOptions(command: Command, shown: readonly string[] = []): Command {
+  command.addOption(
+    new Option('--method <name>', `see \`blockpruner methods\` (default: ${defaultMethod})`).argParser(
+      known((name) => methodOf(name)),
+    ),
+  )
+  return withOptionsOf(command, methods, shown)
+}
+
+/** `--search`, and the options of all searches. */
+export function withSearchOptions(command: Command): Command {
+  const names = searches.map(({ name }) => name).join(', ')
+  command.addOption(
+    new Option('--search <name>', `how the plan of ${defaultMethod} is found: ${names}`).argParser(
+      known((name) => searchOf(name)),
+    ),
+  )
+  return withOptionsOf(command, searches, [])
+}
+
+function withOptionsOf(command: Command, owners: readonly Method[], shown: readonly string[]): Command {
+  for (const [name, option] of optionsByName(owners)) {
+    command.addOption(optionOf(name, option).hideHelp(!shown.includes(name)))
   }
   return command
 }
 
 /** The options of methods that were given, by name. */
 export function givenMethodOptions(command: Command): MethodOptions {
-  const names = [...optionsByName().keys()].filter((name) => command.getOptionValueSource(keyOf(name)) === 'cli')
+  return givenAmong(command, methods)
+}
+
+/** The options of searches that were given, by name. */
+export function givenSearchOptions(command: Command): MethodOptions {
+  return givenAmong(command, searches)
+}
+
+function givenAmong(command: Command, owners: readonly Method[]): MethodOptions {
+  const names = [...optionsByName(owners).keys()].filter((name) => command.getOptionValueSource(keyOf(name)) === 'cli')
   return Object.fromEntries(names.map((name) => [name, command.getOptionValue(keyOf(name)) as OptionValue]))
 }
 
-function knownMethod(name: string): string {
-  try {
-    return methodOf(name).name
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message)
-  }
-}
-
-function optionsByName() {
-  const found = new Map<string, { option: MethodOption; owners: string[] }>()
-  for (const { name: owner, options } of methods) {
-    for (const [name, option] of Object.entries(options)) {
-      const known = found.get(name)
-      if (known === undefined) found.set(name, { option, owners: [owner] })
-      else known.owners.push(owner)
+function known(find: (name: string) => Method): (name: string) => string {
+  return (name) => {
+    try {
+      return find(name).name
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message)
     }
   }
-  return found
 }
 
-function flagOf(name: string, option: MethodOption, says: string): Option {
-  if (option.type === 'flag' && option.default) return new Option(`--no-${name}`, says)
-  if (option.type === 'flag') return new Option(`--${name}`, says)
+function optionsByName(owners: readonly Method[]): Map<string, MethodOption> {
+  return new Map(owners.flatMap(({ options }) => Object.entries(options)))
+}
+
+/** An option of a method as a flag of the command line. */
+export function optionOf(name: string, option: MethodOption): Option {
+  const { says } = option
+  const flag = flagNameOf(name)
+  if (option.type === 'flag') return new Option(option.default ? `--no-${flag}` : `--${flag}`, says)
+  if (option.type === 'list') return new Option(`--${flag} <list>`, says).argParser(partsOfList)
   if (option.type === 'choice') {
-    return new Option(`--${name} <name>`, says).choices(option.choices).argParser(oneOf(option.choices))
+    return new Option(`--${flag} <name>`, says).choices(option.choices).argParser(oneOf(option.choices))
   }
-  return new Option(`--${name} <x>`, says).argParser(decimalNumber)
+  return new Option(`--${flag} <${option.whole ? 'n' : 'x'}>`, says).argParser(decimalNumber)
 }
 
 /** commander's name for the value: keepLast for keep-last. */

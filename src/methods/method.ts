@@ -73,6 +73,10 @@ export interface Method<Name extends string = string, Schema extends OptionSchem
   masks?(options: OptionsOf<Schema>): readonly Granularity[]
   /** It is given the budget and ends by itself: its steps are states of a search, not removals towards a budget. */
   readonly endsItself?: true
+  /** The option that, given without a method, means this one. */
+  readonly chosenBy?: string
+  /** It removes all that `removable` lists, whatever budget is asked for. */
+  readonly removesAll?: true
   /** Its plan may be searched otherwise, by anything whose role is `search`. */
   readonly searchable?: true
   /** What to take instead where a search is asked for; for methods that are not searchable. */

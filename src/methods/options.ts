@@ -13,12 +13,14 @@ export type MethodOption = { readonly says: string } & (
       readonly default?: number
     }
   | { readonly type: 'flag'; readonly default: boolean }
+  /** Names; on the command line separated by commas. */
+  | { readonly type: 'list' }
 )
 
 /** Options by the name that plan.json has for them. */
 export type OptionSchema = Readonly<Record<string, MethodOption>>
 
-export type OptionValue = string | number | boolean
+export type OptionValue = string | number | boolean | readonly string[]
 
 /** Options whose method is known only when the program runs. */
 export type MethodOptions = Readonly<Record<string, OptionValue | undefined>>
@@ -27,7 +29,9 @@ type ValueOf<Option> = Option extends { readonly type: 'choice'; readonly choice
   ? Choice
   : Option extends { readonly type: 'number' }
     ? number
-    : boolean
+    : Option extends { readonly type: 'list' }
+      ? readonly string[]
+      : boolean
 
 /** What the loop of a method gets: every option that has a default, the others where they are given. */
 export type OptionsOf<Schema extends OptionSchema> = {
@@ -68,6 +72,10 @@ export function checkValue(name: string, option: MethodOption, value: OptionValu
     if (isInside && (!option.whole || Number.isInteger(value))) return
     const what = option.whole ? 'a whole number' : 'a number'
     throw new PlanError(`${flag} ${value}: expected ${what} from ${option.from} to ${option.to}`)
+  }
+  if (option.type === 'list') {
+    if (Array.isArray(value) && value.every((part) => typeof part === 'string')) return
+    throw new PlanError(`${flag} ${value}: expected a list of names`)
   }
   if (typeof value !== 'boolean') throw new PlanError(`${flag} ${value}: expected true or false`)
 }

@@ -35,6 +35,17 @@ export function methodOf(name: string): Method {
   return found('method', name, methods)
 }
 
+/** The method or search called `name`. Throws `PlanError` with the nearest name for an unknown one. */
+export function methodNamed(name: string): Method {
+  return all.find((method) => method.name === name) ?? methodOf(name)
+}
+
+/** The method to take where none is named: the one that an option of `given` means, else the default. */
+export function methodMeant(given: MethodOptions): Method {
+  const meant = methods.find(({ chosenBy }) => chosenBy !== undefined && given[chosenBy] !== undefined)
+  return meant ?? methodOf(defaultMethod)
+}
+
 /** The search called `name`. Throws `PlanError` with the nearest name for an unknown one. */
 export function searchOf(name: string): Method {
   return found('search', name, searches)
@@ -61,7 +72,7 @@ export function optionsOf(method: Method, given: MethodOptions = {}): MethodOpti
     checkValue(name, option, value)
   }
   const defaults = Object.entries(method.options).flatMap(([name, option]) =>
-    option.default === undefined ? [] : [[name, option.default] as const],
+    'default' in option && option.default !== undefined ? [[name, option.default] as const] : [],
   )
   const asked = Object.entries(given).filter(([, value]) => value !== undefined)
   const options = { ...Object.fromEntries(defaults), ...Object.fromEntries(asked) }

@@ -19,6 +19,9 @@ export type Budget =
   /** How many times as fast as the dense model a pass must be on this machine. */
   | { readonly speedup: number }
 
+/** What is removed where nothing is asked for. */
+export const defaultBudget: Budget = { ratio: 0.2 }
+
 /**
  * Throws `PlanError` when `budget` cannot be reached by removing blocks of `kinds` from `model`; how far a speed-up can be is
  * known only after the parts of the model were timed.

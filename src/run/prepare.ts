@@ -5,7 +5,7 @@ import { PlanError } from '../errors.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Method } from '../methods/method.ts'
 import type { MethodOptions } from '../methods/options.ts'
-import { defaultMethod, methodOf, optionsOf } from '../methods/registry.ts'
+import { methodMeant, methodOf, optionsOf } from '../methods/registry.ts'
 import { contentHash } from '../model/contentHash.ts'
 import { kindsOf } from '../model/kinds.ts'
 import { layerCounts } from '../model/layers.ts'
@@ -15,11 +15,12 @@ import { removedParameters } from '../model/plan.ts'
 import type { Task } from '../model/task.ts'
 import { taskObjective } from '../objectives/taskObjective.ts'
 import type { BlockId, BlockKind, PruningPlan, RowObjective, TokenRows } from '../types.ts'
-import { type Budget, budgetFlag, checkBudget, isReached } from './budget.ts'
+import { type Budget, budgetFlag, checkBudget, defaultBudget, isReached } from './budget.ts'
 import { readRows, readSentences, taskOf } from './calibrate.ts'
 import { checkFormats } from './exportFormats.ts'
 import { checkOutputNorms, startOf } from './outputNorms.ts'
 import type { RunInputs } from './planFile.ts'
+import { protectedBlocks, recordedProtection } from './protection.ts'
 import type { AnyPruneRequest } from './pruneRequest.ts'
 import { checkRowCount, checkStockLayout, type ResolvedSearch, resolveSearch } from './searchRequest.ts'
 import { versions } from './versions.ts'
@@ -53,9 +54,9 @@ export interface Prepared {
 
 /** Reads what a run needs and refuses, before hours of search, what cannot end well. The caller closes what it gets. */
 export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
-  const method = methodOf(request.method ?? defaultMethod)
+  const method = request.method === undefined ? methodMeant(request.methodOptions ?? {}) : methodOf(request.method)
   const options = optionsOf(method, request.methodOptions)
-  checkCounts(request.budget, method, options)
+  checkCounts(request.budget ?? defaultBudget, method, options)
   const searching = resolveSearch(request.searching ?? {}, method, request.kinds)
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = openEngine(model, { threads: request.threads })
@@ -99,12 +100,16 @@ function goalOf(
   checkOutputNorms(model, outputNorms)
   const start = startOf(outputNorms)
   const kinds = request.kinds ?? kindsOf(model)
-  const keep: ReadonlySet<BlockId> = new Set()
+  const keep = protectedBlocks(model, request)
   const removable = method.removable({ model, start, kinds, keep }, options)
-  const budget: Budget =
-    'remove' in request.budget && request.budget.remove === 'all'
-      ? { remove: removable.length }
-      : (request.budget as Budget)
+  const { budget: asked = defaultBudget } = request
+  if (method.removesAll && request.budget !== undefined) {
+    throw new PlanError(
+      `${budgetFlag(request.budget as Budget)}: ${method.name} removes what it is told to; leave the budget out, or take another method`,
+    )
+  }
+  const isAll = method.removesAll === true || ('remove' in asked && asked.remove === 'all')
+  const budget = isAll ? { remove: removable.length } : (asked as Budget)
   checkBudget(model, budget, kinds)
   const most: PruningPlan = { ...start, blocks: removable }
   if (!('speedup' in budget)) checkReach(model, budget, method, most)
@@ -132,8 +137,9 @@ async function readTextsOf(model: Model, searching: ResolvedSearch, { calibratio
 
 async function inputsOf(
   { model, method, options, searching, kinds, budget, rows, task }: Omit<Prepared, 'inputs'>,
-  { outputNorms, arithmetic, seed }: AnyPruneRequest,
+  request: AnyPruneRequest,
 ): Promise<RunInputs> {
+  const { outputNorms, arithmetic, seed } = request
   return {
     model: {
       id: model.id,
@@ -150,6 +156,7 @@ async function inputsOf(
       ...(arithmetic === 'released' && { arithmetic }),
       ...options,
       ...searching.recorded,
+      ...recordedProtection(request),
     },
     calibration: rows.description,
     ...(task !== 'nextToken' && { task }),
@@ -159,7 +166,7 @@ async function inputsOf(
 }
 
 /** Throws `PlanError` where a number of blocks is asked of a method that takes units out of them. */
-function checkCounts(budget: AnyPruneRequest['budget'], method: Method, options: MethodOptions): void {
+function checkCounts(budget: NonNullable<AnyPruneRequest['budget']>, method: Method, options: MethodOptions): void {
   const masks = method.masks?.(options) ?? []
   if (!('remove' in budget) || masks.length === 0 || masks.includes('blocks') || masks.includes('layers')) return
   throw new PlanError(

@@ -12,11 +12,12 @@ import type { Timer } from './latency.ts'
 import type { OtherFormatOptions } from './otherFormats.ts'
 import type { OutputNorms } from './outputNorms.ts'
 import type { PlanFile } from './planFile.ts'
+import type { Protection } from './protection.ts'
 import type { Progress } from './prune.ts'
 import type { AnySearchRequest, SearchRequest } from './searchRequest.ts'
 
 /** What a run is asked for, its method and search by names that are looked up when it begins. */
-export interface AnyPruneRequest {
+export interface AnyPruneRequest extends Protection {
   /** Folder, .gguf file or hub id. */
   readonly model: string
   readonly revision?: string | undefined
@@ -32,8 +33,8 @@ export interface AnyPruneRequest {
   readonly kinds?: readonly BlockKind[] | undefined
   /** What becomes of the norm behind a removed branch, where there is one; default keep. */
   readonly outputNorms?: OutputNorms | undefined
-  /** `all`: a ranking of all that the method may remove, from which any smaller budget can be cut. */
-  readonly budget: Budget | { readonly remove: 'all' }
+  /** Default a fifth of the parameters. `all`: a ranking of all that the method may remove, from which any smaller budget can be cut. */
+  readonly budget?: Budget | { readonly remove: 'all' } | undefined
   readonly calibration: RowsRequest
   /** A text to measure the dense and the pruned model on, for the card and the result. */
   readonly evaluation?: RowsRequest | undefined

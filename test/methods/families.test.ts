@@ -58,7 +58,7 @@ describe.each(fixtures)('%s', (path) => {
       const hasHead = model.architecture.head(model.config, model.outer) !== undefined
       if (name === 'finercut' && !hasHead) skip('FinerCut compares predictions, and this model has no head')
       const objective = hasHead ? distanceObjective(engine, rows, 'kl') : hiddenDistanceObjective(engine, rows)
-      const options = optionsOf(method, given[name])
+      const options = optionsOf(method, name === 'given' ? { removeBlocks: [model.blocks[0]!.id] } : given[name])
       const isReached = (plan: PruningPlan) => removedParameters(model, plan) >= 0.02 * model.parameters
       const scope = { model, kinds, start: emptyPlan, keep: new Set<BlockId>() }
       const moves = singleBlocks(model, kinds)

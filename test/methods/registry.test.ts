@@ -23,7 +23,7 @@ describe('the list of methods', () => {
     )
     expect(shared.length).toBeGreaterThan(100)
     // a distance and a letter of rotary scaling are called as two of them are, and the package as one
-    const words = ['angular', 'magnitude', 'blockpruner']
+    const words = ['angular', 'magnitude', 'given', 'blockpruner']
     const names = [...methods, ...searches].map(({ name }) => name).filter((name) => !words.includes(name))
     const asking = shared.flatMap((path) => {
       const text = readFileSync(join(root, path), 'utf8')
@@ -35,12 +35,12 @@ describe('the list of methods', () => {
   it('names each once, and gives options of one name the same values everywhere', () => {
     const all = [...methods, ...searches]
     expect(new Set(all.map(({ name }) => name)).size).toBe(all.length)
-    expect(methods).toHaveLength(12)
+    expect(methods).toHaveLength(13)
     expect(searches).toHaveLength(5)
     const seen = new Map<string, string>()
     for (const { options } of all) {
-      for (const [name, { says: _, default: __, ...values }] of Object.entries(options)) {
-        const text = JSON.stringify(values)
+      for (const [name, { says: _, ...described }] of Object.entries(options)) {
+        const text = JSON.stringify({ ...described, default: undefined })
         expect(seen.get(name) ?? text).toBe(text)
         seen.set(name, text)
       }
@@ -78,10 +78,9 @@ describe('the list of methods', () => {
 
   it('knows what each may remove', () => {
     const counts = Object.fromEntries(
-      methods.map((method) => [
-        method.name,
-        method.removable(scope(10, ['attention', 'mlp']), optionsOf(method)).length,
-      ]),
+      methods
+        .filter(({ removesAll }) => !removesAll)
+        .map((method) => [method.name, method.removable(scope(10, ['attention', 'mlp']), optionsOf(method)).length]),
     )
     expect(counts).toMatchObject({ blockpruner: 20, finercut: 20, 'shortened-llama': 8, sleb: 16, 'drop-tail': 20 })
     const mlp = (name: string, given = {}) =>

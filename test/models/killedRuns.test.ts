@@ -25,15 +25,16 @@ const searches = [
 
 describe('killed at a random moment and started again, a run ends with the bytes of one left alone', () => {
   let [kills, runs] = [0, 0]
-  it.each([...methods.map(({ name }) => ofMethod(name)), ...searches].map((args) => [args.join(' '), args] as const))(
-    '%s',
-    async (_, args) => {
-      runs += 1
-      const found = await killedRun([...small, ...args], { attempts: 1, seed: runs })
-      kills += found.kills
-      expectEqualRuns(found.whole, found.killed)
-    },
-  )
+  it.each(
+    [...methods.filter(({ removesAll }) => !removesAll).map(({ name }) => ofMethod(name)), ...searches].map(
+      (args) => [args.join(' '), args] as const,
+    ),
+  )('%s', async (_, args) => {
+    runs += 1
+    const found = await killedRun([...small, ...args], { attempts: 1, seed: runs })
+    kills += found.kills
+    expectEqualRuns(found.whole, found.killed)
+  })
 
   it('and most of them were killed before their end', () => {
     process.stderr.write(`${kills} of ${runs} runs were killed before their end\n`)

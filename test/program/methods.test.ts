@@ -44,7 +44,9 @@ const quick: Readonly<Record<string, MethodOptions>> = {
 
 /** Methods whose choices the options change most, besides every method with its defaults. */
 const cases: readonly (readonly [string, MethodOptions])[] = [
-  ...methods.filter(({ name }) => name !== 'flap').map(({ name }) => [name, quick[name] ?? {}] as const),
+  ...methods
+    .filter(({ name, removesAll }) => name !== 'flap' && !removesAll)
+    .map(({ name }) => [name, quick[name] ?? {}] as const),
   ['finercut', { distance: 'js_reversed', order: 'names', freeze: 0.2 }],
   ['shortened-llama', { criterion: 'magnitude', plus: false }],
   ['shortgpt', { unit: 'block' }],

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander'
 import { PlanError } from '../../errors.ts'
+import { partsOfList } from '../../model/blockList.ts'
 import { shownLoss, taskLosses } from '../../model/task.ts'
 import type { Latency } from '../../run/planFile.ts'
 import { pruneAny } from '../../run/pruneModel.ts'
@@ -8,7 +9,7 @@ import type { BlockKind, LossArithmetic, PruningPlan } from '../../types.ts'
 import { comparisonRows } from '../comparison.ts'
 import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
-import { givenMethodOptions, withMethodOptions } from '../methodOptions.ts'
+import { givenMethodOptions, givenSearchOptions, withMethodOptions, withSearchOptions } from '../methodOptions.ts'
 import {
   decimalNumber,
   listOf,
@@ -25,7 +26,10 @@ import { table } from '../table.ts'
 
 interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly output: string
-  readonly method: string
+  readonly method?: string
+  readonly keepBlocks?: string[]
+  readonly keepFirst?: number
+  readonly keepLast?: number
   readonly kinds?: BlockKind[]
   readonly outputNorms: 'keep' | 'drop'
   readonly remove?: number | 'all'
@@ -39,10 +43,6 @@ interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly search?: string
   readonly layout?: string
   readonly objective?: string
-  readonly start?: string
-  readonly beamWidth?: number
-  readonly generations?: number
-  readonly patience?: number
   readonly checkRows?: number
 }
 
@@ -50,11 +50,14 @@ const defaultRows = 16
 
 /** `blockpruner prune`: search, plan, smaller checkpoint. */
 export function pruneCommand(interruption: Interruption): Command {
-  const command = new Command('prune').description(
-    'find the blocks whose removal hurts least, and write the smaller model',
-  )
-  withModelOptions(command)
-    .requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
+  const command = new Command('prune')
+    .description('find the blocks whose removal hurts least, and write the smaller model')
+    .addHelpText('after', helpAfter)
+  withModelOptions(command.optionsGroup('Model:'))
+  withAmountOptions(command.optionsGroup('How much, and what stays:'))
+  withMethodOptions(command.optionsGroup('Method (each has options of its own: blockpruner methods NAME):'), [
+    'removeBlocks',
+  ])
     .option(
       '--kinds <list>',
       'kinds of blocks that may go: attention, crossAttention, mlp (default: all that the model has)',
@@ -65,51 +68,23 @@ export function pruneCommand(interruption: Interruption): Command {
         .choices(['keep', 'drop'])
         .default('keep'),
     )
-    .option('--remove <n>', 'remove this many blocks, or `all` to rank them', (text) =>
-      text === 'all' ? text : wholeNumber(text),
-    )
-    .addOption(
-      new Option('--ratio <r>', 'remove this share of all parameters (default: 0.2)')
-        .argParser(decimalNumber)
-        .conflicts('remove'),
-    )
-    .addOption(
-      new Option('--size <mb>', 'remove until the exported tensors have this many megabytes')
-        .argParser(decimalNumber)
-        .conflicts(['remove', 'ratio']),
-    )
-    .addOption(
-      new Option('--kv-bytes <n>', 'remove until the key/value cache needs this many bytes a token, two an element')
-        .argParser(wholeNumber)
-        .conflicts(['remove', 'ratio', 'size']),
-    )
-    .addOption(
-      new Option('--speedup <x>', 'remove until a pass over one row is x times as fast here as that of the dense model')
-        .argParser(decimalNumber)
-        .conflicts(['remove', 'ratio', 'size', 'kvBytes']),
-    )
-  withMethodOptions(command)
-    .option('--search <name>', 'exact (default), fast, beam, swap or evolve: how the plan of blockpruner is found')
+  withSearchOptions(command.optionsGroup('Search (each has options of its own: blockpruner methods NAME):'))
     .option('--layout <name>', 'any (default), or stock: only plans that are stock checkpoints')
     .option('--objective <list>', 'perplexity (default), kl, js, or the mean of several: what the search compares')
-    .option('--start <name>', 'fast (default) or exact: what swap and evolve improve on')
-    .option('--beam-width <n>', 'plans that beam keeps (default: 3)', wholeNumber)
-    .option('--generations <n>', 'generations of evolve (default: 60)', wholeNumber)
-    .option('--patience <n>', 'exchanges in vain after which a sweep of swap ends (default: all)', wholeNumber)
     .option(
       '--check-rows <n>',
       'rows kept from the search to check each step on (default: 0; with --layout stock a quarter)',
       wholeNumber,
     )
-  withTextOptions(command, { dataset: 'embedded', nsamples: defaultRows })
+  withTextOptions(command.optionsGroup('Text:'), { dataset: 'embedded', nsamples: defaultRows })
     .option('--eval-dataset <source>', 'measure dense and pruned model on this text as well')
     .addOption(
       new Option('--arithmetic <name>', "precise, or released: float32 sums as in the authors' code")
         .choices(['precise', 'released'])
         .default('precise'),
     )
-    .option('--no-export', 'stop at the plan')
-  withExportOptions(command)
+  withExportOptions(command.optionsGroup('Exports:').option('--no-export', 'stop at the plan'))
+  command.optionsGroup('Output:').requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
   return withOutputOptions(command).action(async (options: PruneOptions) => {
     interruption.advise(`interrupted; the same command again resumes the run in ${options.output}`)
     const progress = startProgress(options.quiet === true ? 'none' : process.stderr.isTTY ? 'bar' : 'lines')
@@ -117,7 +92,13 @@ export function pruneCommand(interruption: Interruption): Command {
       const result = await pruneAny({
         ...options,
         methodOptions: givenMethodOptions(command),
-        searching: { ...options, objectives: options.objective?.split(',').map((name) => name.trim()) },
+        searching: {
+          ...givenSearchOptions(command),
+          search: options.search,
+          layout: options.layout,
+          checkRows: options.checkRows,
+          objectives: options.objective?.split(',').map((name) => name.trim()),
+        },
         formats: options.format,
         budget: budgetOf(options),
         calibration: rowsRequest(options, defaultRows),
@@ -133,11 +114,47 @@ export function pruneCommand(interruption: Interruption): Command {
   })
 }
 
-function budgetOf({ remove, ratio = 0.2, size, kvBytes, speedup }: PruneOptions): PruneModelRequest['budget'] {
+function withAmountOptions(command: Command): Command {
+  const budget = (flags: string, says: string, parse: (text: string) => unknown, others: readonly string[]) =>
+    command.addOption(new Option(flags, says).argParser(parse).conflicts([...others]))
+  budget('--ratio <r>', 'remove this share of all parameters (default: 0.2)', decimalNumber, [])
+  budget('--remove <n>', 'remove this many blocks, or `all` to rank them', blocksOrAll, ['ratio'])
+  budget('--size <mb>', 'until the exported tensors have this many megabytes', decimalNumber, ['ratio', 'remove'])
+  budget('--kv-bytes <n>', 'until the key/value cache needs this many bytes a token, two an element', wholeNumber, [
+    'ratio',
+    'remove',
+    'size',
+  ])
+  budget('--speedup <x>', 'until a pass over one row is x times as fast here as the dense model', decimalNumber, [
+    'ratio',
+    'remove',
+    'size',
+    'kvBytes',
+  ])
+  return command
+    .option(
+      '--keep-blocks <list>',
+      'blocks, layers and ranges of layers that stay, as decoder.3,decoder.7.mlp',
+      partsOfList,
+    )
+    .option('--keep-first <n>', 'keep the first layers of each stack', wholeNumber)
+    .option('--keep-last <n>', 'keep the last layers of each stack', wholeNumber)
+}
+
+const blocksOrAll = (text: string) => (text === 'all' ? text : wholeNumber(text))
+
+const helpAfter = `
+Examples:
+  $ blockpruner prune --model HuggingFaceTB/SmolLM2-135M --output run
+  $ blockpruner prune --model model.gguf --remove 6 --format gguf --quantize Q8_0 --output run
+  $ blockpruner prune --model ./checkpoint --remove-blocks decoder.20-24,decoder.7.mlp --output run`
+
+function budgetOf({ remove, ratio, size, kvBytes, speedup }: PruneOptions): PruneModelRequest['budget'] {
   if (remove !== undefined) return remove === 'all' ? { remove } : { remove }
   if (size !== undefined) return { size }
   if (speedup !== undefined) return { speedup }
-  return kvBytes === undefined ? { ratio } : { kvBytes }
+  if (kvBytes !== undefined) return { kvBytes }
+  return ratio === undefined ? undefined : { ratio }
 }
 
 function evaluationOf(options: PruneOptions) {
