@@ -1,5 +1,3 @@
-import type { PackedRows } from '../data/calibration.ts'
-import { sharedPassage } from '../data/overlap.ts'
 import { openEngine } from '../engine/threadEngine.ts'
 import { EngineError, PlanError } from '../errors.ts'
 import { type Comparison, compare } from '../evaluate/compare.ts'
@@ -11,7 +9,7 @@ import { removedParameters } from '../model/plan.ts'
 import type { StopSignal, TokenRows } from '../types.ts'
 import { type RowsRequest, readRows, readSentences, taskOf } from './calibrate.ts'
 import { openPlan, planFor } from './givenPlan.ts'
-import type { PlanFile } from './planFile.ts'
+import { isHeldOut } from './heldOut.ts'
 
 export interface EvaluateRequest {
   readonly model: string
@@ -98,9 +96,4 @@ function lossesOf(comparison: Comparison): readonly [dense: number, pruned: numb
   if (comparison.task === 'hiddenStates') return [0, comparison.pruned.distance]
   if (comparison.task !== 'nextToken') return [comparison.dense.loss, comparison.pruned?.loss ?? 0]
   return [comparison.dense.natsPerToken, comparison.pruned?.natsPerToken ?? 0]
-}
-
-function isHeldOut({ calibration }: PlanFile, rows: PackedRows): boolean | undefined {
-  if (calibration.fingerprints.length === 0) return undefined
-  return sharedPassage(calibration.fingerprints, rows, rows.description.bos === 'every-row') === undefined
 }

@@ -43,7 +43,7 @@ function planOfHand(model: Model, hand: HandPlan, path: string, steps: number | 
 }
 
 /** Throws `PlanError` when `file` was made for weights other than `model`'s. */
-async function checkSameModel(model: Model, file: PlanFile, path: string): Promise<void> {
+export async function checkSameModel(model: Model, file: PlanFile, path: string): Promise<void> {
   const found = await contentHash(model)
   if (found === file.model.sha256) return
   throw new PlanError(

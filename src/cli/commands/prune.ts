@@ -11,6 +11,7 @@ import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../
 import type { Interruption } from '../interruption.ts'
 import { givenMethodOptions, givenSearchOptions, withMethodOptions, withSearchOptions } from '../methodOptions.ts'
 import {
+  count,
   decimalNumber,
   listOf,
   rowsRequest,
@@ -38,6 +39,8 @@ interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly kvBytes?: number
   readonly speedup?: number
   readonly evalDataset?: string
+  readonly evalSeqlen?: number
+  readonly evalNsamples: number
   readonly export: boolean
   readonly arithmetic: LossArithmetic
   readonly search?: string
@@ -78,6 +81,8 @@ export function pruneCommand(interruption: Interruption): Command {
     )
   withTextOptions(command.optionsGroup('Text:'), { dataset: 'embedded', nsamples: defaultRows })
     .option('--eval-dataset <source>', 'measure dense and pruned model on this text as well')
+    .option('--eval-seqlen <t>', 'tokens a row of that text (default: as --seqlen)', count)
+    .option('--eval-nsamples <n>', 'rows of that text', count, 64)
     .addOption(
       new Option('--arithmetic <name>', "precise, or released: float32 sums as in the authors' code")
         .choices(['precise', 'released'])
@@ -164,11 +169,11 @@ function evaluationOf(options: PruneOptions) {
       `--eval-dataset ${options.evalDataset}: is the calibration text itself; give another split, such as embedded:test`,
     )
   }
+  const { evalDataset, evalSeqlen = options.seqlen, evalNsamples } = options
   return {
-    ...rowsRequest({ ...options, dataset: options.evalDataset }, 64),
+    ...rowsRequest({ ...options, dataset: evalDataset, seqlen: evalSeqlen, nsamples: evalNsamples }, evalNsamples),
     tokens: undefined,
     texts: undefined,
-    nsamples: 64,
   }
 }
 
