@@ -61,7 +61,7 @@ async function exportOne(path, asked, output) {
   const begin = performance.now()
   if (format === 'huggingface') await exportHuggingFace(model, plan, output)
   if (format === 'nemotron') await exportNemotron(model, plan, output)
-  if (format === 'gguf') await exportGguf(model, plan, output, type === undefined ? {} : { type })
+  if (format === 'gguf') await exportGguf(model, plan, output, { type, replace: true })
   if (format === 'onnx') await exportOnnx(model, plan, output, { dtypes: [type ?? 'fp32'] })
   const seconds = (performance.now() - begin) / 1000
   statSync(output)

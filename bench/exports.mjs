@@ -113,7 +113,7 @@ function ofKind(blocks, kind) {
 /** Writes an export; returns the bytes of its weights. */
 async function write(format, plan, path) {
   const [form, type] = format.split(':')
-  if (form === 'gguf') return (await exportGguf(model, plan, path, { type })).sizeBytes
+  if (form === 'gguf') return (await exportGguf(model, plan, path, { type, replace: true })).sizeBytes
   if (form === 'onnx') {
     const { files } = await exportOnnx(model, plan, path, { dtypes: [type] })
     return files.reduce((total, { sizeBytes }) => total + sizeBytes, 0)

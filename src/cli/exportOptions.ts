@@ -11,6 +11,7 @@ export interface ExportOptions {
   readonly dtypes?: ('fp32' | 'fp16' | 'q8' | 'q4')[]
   readonly attention?: NonNullable<OtherFormatOptions['attention']>
   readonly verify: boolean
+  readonly force?: true
 }
 
 export function withExportOptions(command: Command): Command {
@@ -42,6 +43,7 @@ export function withExportOptions(command: Command): Command {
           'prompts padded on either side (default: fused)',
       ).choices(['fused', 'plain']),
     )
+    .option('--force', 'replace what stands where an export goes, whatever it is')
     .option('--no-verify', 'do not open exports in other software, where a large model takes long')
 }
 

@@ -1,4 +1,5 @@
 import { PlanError, UnsupportedModelError } from '../errors.ts'
+import { refuseExisting } from '../format/atomicFile.ts'
 import type { GgufValue } from '../format/gguf/ggufValue.ts'
 import { type WriteGgufOptions, writeGguf } from '../format/gguf/writeGguf.ts'
 import type { EncodableType } from '../format/gguf/writeQuantized.ts'
@@ -24,6 +25,8 @@ export interface GgufExportOptions extends WriteGgufOptions {
    * byte for byte. With Q4_0 the output matrix, or the embedding that serves as one, is Q8_0.
    */
   readonly type?: GgufExportType | undefined
+  /** Replace a file that is there; without it such a file is refused. */
+  readonly replace?: boolean | undefined
 }
 
 export interface GgufExport {
@@ -57,6 +60,7 @@ export async function exportGguf(
   options: GgufExportOptions = {},
 ): Promise<GgufExport> {
   const described = describeGguf(model, plan)
+  if (options.replace !== true) await refuseExisting(file)
   const opened = model.path.endsWith('.gguf') ? await openGguf(model.path) : undefined
   try {
     const { architecture, layers, stubs } = described

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { PlanError, UnsupportedModelError } from '../errors.ts'
-import { writeFileAtomic } from '../format/atomicFile.ts'
+import { refuseExisting, writeFileAtomic } from '../format/atomicFile.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
 import { outputBiasesOf } from '../model/outputBias.ts'
@@ -55,11 +55,15 @@ export async function exportMergekit(
   model: Model,
   plan: PruningPlan,
   path: string,
-  options: { readonly signal?: StopSignal | undefined } = {},
+  {
+    signal,
+    replace = false,
+  }: { readonly signal?: StopSignal | undefined; readonly replace?: boolean | undefined } = {},
 ): Promise<void> {
   const yaml = mergekitYaml(model, plan)
+  if (!replace) await refuseExisting(path)
   const record = recordEntries(await exportRecord(model, plan)).map(([key, value]) => `# ${key}: ${value}\n`)
-  await writeFileAtomic(path, record.join('') + yaml, options)
+  await writeFileAtomic(path, record.join('') + yaml, { signal })
 }
 
 /** Whether config.json says the same of two layers: windows may go by a list or a rule of their numbers, GPT-2's scale too. */

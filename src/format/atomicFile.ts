@@ -1,5 +1,6 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { OutputError } from '../errors.ts'
 import type { StopSignal } from '../types.ts'
 import { checkSpace, outputFailure } from './outputFailure.ts'
 import { removeLeftovers, temporaryBeside } from './temporaries.ts'
@@ -24,6 +25,16 @@ export interface WriteOptions {
 export function writeFileAtomic(path: string, data: Uint8Array | string, options: WriteOptions = {}): Promise<void> {
   const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data
   return writeChunksAtomic(path, [bytes], { sizeBytes: bytes.length, ...options })
+}
+
+/** Throws `OutputError` where there is a file with something in it, or anything else, at `path`. */
+export async function refuseExisting(path: string): Promise<void> {
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (found === undefined || (found.isFile() && found.size === 0)) return
+  throw new OutputError(`${path}: is there already, expected a new name; name another, or ask to replace it`)
 }
 
 /** `writeFileAtomic` for a file larger than memory: each chunk is asked for when the one before is written. */

@@ -7,6 +7,7 @@ import type { Model } from '../model/model.ts'
 import { Random } from '../tensor/random.ts'
 import type { StopSignal, TokenRows } from '../types.ts'
 import {
+  checkDestinations,
   describeFormat,
   type ExportedFormats,
   expectedPredictions,
@@ -33,6 +34,8 @@ export interface ApplyRequest {
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
   readonly attention?: OtherFormatOptions['attention']
+  /** Replace what stands at `output`, whatever it is. */
+  readonly force?: boolean | undefined
   /** Open the exports in the software that is installed; default true. */
   readonly verify?: boolean | undefined
   /** Called with a line for each consumer. */
@@ -52,6 +55,8 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
   try {
     const plan = await planFor(model, source, request)
     for (const format of formats) describeFormat(format, model, plan)
+    const pathOf = (format: Format) => (formats.length === 1 ? output : join(output, exportNames[format]))
+    await checkDestinations(model, plan, { ...request, pathOf })
     const rows = fixedRows(model)
     const objective = (of: Engine) => stateSizeObjective(of, rows)
     const [expectedLoss = Number.NaN] = await objective(engine).evaluate([plan], signal)
@@ -60,7 +65,7 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
     await engine.close()
     return await exportFormats(model, plan, {
       ...request,
-      pathOf: (format) => (formats.length === 1 ? output : join(output, exportNames[format])),
+      pathOf,
       check: { objective, expectedLoss, threads: request.threads },
       expected,
       huggingFace: source.file ? originOf(source.file, request.steps) : { method: 'blocks chosen by hand' },

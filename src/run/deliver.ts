@@ -1,9 +1,8 @@
-import { join } from 'node:path'
 import type { Comparison } from '../evaluate/compare.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Objective } from '../types.ts'
-import { type ExportedFormats, expectedPredictions, exportFormats, exportNames } from './exportFormats.ts'
+import { type ExportedFormats, expectedPredictions, exportFormats, inRunDirectory } from './exportFormats.ts'
 import { firstTokens } from './firstTokens.ts'
 import type { PlanFile } from './planFile.ts'
 import type { Prepared } from './prepare.ts'
@@ -18,7 +17,7 @@ export async function deliver(
   request: AnyPruneRequest,
 ): Promise<ExportedFormats> {
   const { model, engine, method, task, rows, searchRows, lossOn } = prepared
-  const { output, threads, signal, onProgress } = request
+  const { threads, signal, onProgress } = request
   // hidden states have no loss of their own: what a reopened export is compared by is their size
   const checked = (of: Engine): Objective =>
     task === 'hiddenStates' ? stateSizeObjective(of, searchRows) : lossOn(searchRows, of)
@@ -31,9 +30,7 @@ export async function deliver(
   await engine.close()
   return exportFormats(model, file.plan, {
     ...request,
-    pathOf: (format) => join(output, exportNames[format]),
-    // what stands in a run directory under these names is its own
-    replace: true,
+    ...inRunDirectory(request),
     check: { threads, objective: checked, expectedLoss },
     expected,
     huggingFace: {

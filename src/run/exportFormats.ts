@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { OutputError, PlanError, ToolkitError } from '../errors.ts'
 import { describeExport, type HuggingFaceExportOptions } from '../export/huggingface.ts'
 import type { Engine } from '../measures/measurement.ts'
@@ -9,6 +10,7 @@ import { predict } from '../verify/predictions.ts'
 import { type ConsumerResult, describeResult, isWrong, verifyExport } from '../verify/verifyExport.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import { type OtherFormat, type OtherFormatOptions, otherFormats, writeOther } from './otherFormats.ts'
+import { checkReplaceable } from './replaceable.ts'
 
 export type Format = 'huggingface' | OtherFormat
 
@@ -21,11 +23,19 @@ export const exportNames: Readonly<Record<Format, string>> = {
   mergekit: 'mergekit.yaml',
 }
 
-export interface FormatsRequest extends OtherFormatOptions {
+/** Which formats are written where, and what may be there before. */
+export interface Destinations {
   /** Default huggingface. */
   readonly formats?: readonly Format[] | undefined
   /** Where the export of a format goes. */
   readonly pathOf: (format: Format) => string
+  /** The places are in a run directory: what an earlier, smaller budget of the run left there is replaced. */
+  readonly inRun?: boolean | undefined
+  /** Replace whatever is there. */
+  readonly force?: boolean | undefined
+}
+
+export interface FormatsRequest extends Omit<OtherFormatOptions, 'replace'>, Destinations {
   /** The number that the folder for Hugging Face is reopened for. */
   readonly check: {
     readonly objective: (engine: Engine) => Objective
@@ -72,8 +82,9 @@ export async function exportFormats(
   plan: PruningPlan,
   request: FormatsRequest,
 ): Promise<ExportedFormats> {
-  const { formats = ['huggingface'], pathOf, signal, onProgress, replace } = request
+  const { formats = ['huggingface'], pathOf, signal, onProgress } = request
   for (const format of formats) describeFormat(format, model, plan)
+  await checkDestinations(model, plan, request)
   let result: ExportedFormats = { others: [] }
   for (const format of new Set(formats)) {
     const path = pathOf(format)
@@ -82,17 +93,36 @@ export async function exportFormats(
         ...request.huggingFace,
         ...(signal && { signal }),
         ...(onProgress && { onProgress }),
-        replace: replace === true,
+        replace: true,
       })
       const consumers = await askConsumers(path, model, plan, request)
       result = { ...result, export: { ...written, consumers }, exportPath: path }
     } else {
-      const sizeBytes = await writeOther(format, model, plan, path, request)
+      const sizeBytes = await writeOther(format, model, plan, path, { ...request, replace: true })
       const consumers = await askConsumers(path, model, plan, request)
       result = { ...result, others: [...result.others, { format, path, sizeBytes, consumers }] }
     }
   }
   return result
+}
+
+/** The places of the exports of a run. */
+export function inRunDirectory({ output, formats, force }: Omit<Destinations, 'pathOf'> & { readonly output: string }) {
+  return { formats, force, inRun: true, pathOf: (format: Format) => join(output, exportNames[format]) }
+}
+
+/** Throws `OutputError` where an export would replace anything but an earlier one of the same; `plan` undefined: not known yet. */
+export async function checkDestinations(model: Model, plan: PruningPlan | undefined, where: Destinations) {
+  const { formats = ['huggingface'], pathOf, inRun = false, force = false } = where
+  for (const format of new Set(formats)) {
+    const path = pathOf(format)
+    if (format === 'gguf' && !path.endsWith('.gguf')) {
+      throw new OutputError(
+        `${path}: expected a name that ends in .gguf, by which software knows the file; name another`,
+      )
+    }
+    await checkReplaceable(path, model, inRun ? undefined : plan, force)
+  }
 }
 
 /**

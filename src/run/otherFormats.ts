@@ -22,7 +22,7 @@ export interface OtherFormatOptions {
   readonly dtypes?: OnnxExportOptions['dtypes']
   /** How ONNX decoders attend; default fused. */
   readonly attention?: OnnxExportOptions['attention']
-  /** Replace a folder that has files in it; without it such a folder is refused. */
+  /** Replace what is there; without it a file, or a folder that has files in it, is refused. */
   readonly replace?: boolean | undefined
   readonly signal?: StopSignal | undefined
   /** Called with the bytes of tensor data written so far and in all. */
@@ -38,8 +38,8 @@ interface Writer {
 export const otherFormats: Readonly<Record<OtherFormat, Writer>> = {
   gguf: {
     describe: describeGguf,
-    write: (model, plan, path, { quantize, signal, onProgress }) =>
-      exportGguf(model, plan, path, { type: quantize, signal, onProgress }),
+    write: (model, plan, path, { quantize, ...options }) =>
+      exportGguf(model, plan, path, { type: quantize, ...options }),
   },
   onnx: {
     describe: describeOnnx,

@@ -17,11 +17,12 @@ import { taskObjective } from '../objectives/taskObjective.ts'
 import type { BlockId, BlockKind, PruningPlan, RowObjective, TokenRows } from '../types.ts'
 import { type Budget, budgetFlag, checkBudget, defaultBudget, isReached } from './budget.ts'
 import { readRows, readSentences, taskOf } from './calibrate.ts'
-import { checkFormats } from './exportFormats.ts'
+import { checkDestinations, checkFormats, inRunDirectory } from './exportFormats.ts'
 import { checkOutputNorms, startOf } from './outputNorms.ts'
 import type { RunInputs } from './planFile.ts'
 import { protectedBlocks, recordedProtection } from './protection.ts'
 import type { AnyPruneRequest } from './pruneRequest.ts'
+import { checkRunDirectory } from './replaceable.ts'
 import { checkRowCount, checkStockLayout, type ResolvedSearch, resolveSearch } from './searchRequest.ts'
 import { versions } from './versions.ts'
 
@@ -66,6 +67,8 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
   }
   try {
     const goal = goalOf(model, method, options, searching, request)
+    await checkRunDirectory(request.output, request.force === true)
+    if (request.export !== false) await checkDestinations(model, undefined, inRunDirectory(request))
     const texts = await readTextsOf(model, searching, request)
     request.onProgress?.({
       type: 'loaded',

@@ -51,6 +51,8 @@ export interface AnyPruneRequest extends Protection {
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
   readonly attention?: OtherFormatOptions['attention']
+  /** Replace what stands in the places of the exports, whatever it is. */
+  readonly force?: boolean | undefined
   /** Open the exports in the software that is installed; default true. */
   readonly verify?: boolean | undefined
   readonly signal?: StopSignal | undefined

@@ -28,7 +28,7 @@ const onnxSuffixes = { '': 'fp32', _fp16: 'fp16', _quantized: 'q8', _q4: 'q4' } 
 export async function exportedFiles(path: string): Promise<ExportedFiles> {
   const names = await entriesOf(path)
   const everywhere = { context: Number.POSITIVE_INFINITY }
-  if (names === undefined) return path.endsWith('.yaml') ? recipe(path) : ggufFile(path)
+  if (names === undefined) return path.endsWith('.gguf') ? ggufFile(path) : recipe(path)
   if (names.includes('onnx')) {
     const files = (await entriesOf(join(path, 'onnx'))) ?? []
     const variants = Object.entries(onnxSuffixes).flatMap(([suffix, dtype]) =>
@@ -82,6 +82,11 @@ async function ggufFile(path: string): Promise<ExportedFiles> {
 
 async function recipe(path: string): Promise<ExportedFiles> {
   const text = await readFile(path, 'utf8')
+  if (!/^merge_method: /m.test(text)) {
+    throw new OutputError(
+      `${path}: is neither a .gguf file nor a recipe of mergekit, expected an export; is the path right?`,
+    )
+  }
   const comments = new Map([...text.matchAll(/^# (\S+): (.*)$/gm)].map(([, key, value]) => [key!, value!]))
   const record = recordInEntries((key) => comments.get(key))
   return { format: 'mergekit', names: [], variants: [], context: Number.POSITIVE_INFINITY, record }

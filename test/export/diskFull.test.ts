@@ -41,7 +41,7 @@ const plan: PruningPlan = { blocks: ['decoder.3.attention', 'decoder.4.mlp'], un
 const exporters: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
   huggingface: (path) => exportHuggingFace(model, plan, path, { replace: true, maxShardBytes: 2_000_000 }),
   nemotron: (path) => exportNemotron(model, plan, path, { replace: true }),
-  gguf: (path) => exportGguf(model, plan, path),
+  gguf: (path) => exportGguf(model, plan, path, { replace: true }),
   onnx: (path) => exportOnnx(model, plan, path, { replace: true, dtypes: ['fp32', 'q8'] }),
 }
 

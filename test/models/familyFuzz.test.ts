@@ -217,7 +217,7 @@ async function checkGguf({ model, engine }: Opened, plan: PruningPlan, what: str
   const path = join(folder, 'model.gguf')
   const assets = new Map([['tokenizer.json', async () => byteTokenizer(model.sizes['V']!)]])
   try {
-    await exportGguf({ ...model, assets }, plan, path, { type: 'F32' })
+    await exportGguf({ ...model, assets }, plan, path, { type: 'F32', replace: true })
   } catch (error) {
     expect(error, what).toBeInstanceOf(UnsupportedModelError)
     expect((error as Error).message, what).toMatch(/; (remove whole layers, or )?export to huggingface or onnx$/)

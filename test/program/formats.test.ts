@@ -61,7 +61,11 @@ describe('apply', () => {
       const output = newFolder()
       writeFileSync(join(output, 'thesis.tex'), 'mine')
       const { code, stderr } = await applied(planFile('decoder.3.mlp'), output, '--format', format)
-      expect([format, code, stderr]).toEqual([format, 1, expect.stringMatching(/has 1 files \(thesis\.tex …\)/)])
+      expect([format, code, stderr]).toEqual([
+        format,
+        1,
+        expect.stringMatching(/has other files \(thesis\.tex …\).*--force/),
+      ])
       expect(readdirSync(output)).toEqual(['thesis.tex'])
     }
   }, 60_000)

@@ -97,7 +97,7 @@ describe('verifying a GGUF file', () => {
 
   test('is refused for another model, unless that is said to be the same in another format', async () => {
     const path = join(folder, 'model.gguf')
-    await exportGguf(brown, plan, path, { type: 'F32' })
+    await exportGguf(brown, plan, path, { type: 'F32', replace: true })
     const other = { ...brown, config: { ...brown.config, note: 1 } }
     await expect(verifyExport(path, other, plan, rows, { engine })).rejects.toThrow(
       /says that it was made of another model \(sha256 .*--allow-other-model/,
@@ -128,7 +128,7 @@ describe('verifying a GGUF file', () => {
 
   test('is refused with a few damaged weights, whatever the type', async () => {
     for (const type of ['F32', 'BF16', 'Q8_0', 'Q4_0'] as const) {
-      const path = join(folder, 'damaged.gguf')
+      const path = join(folder, `damaged-${type}.gguf`)
       await exportGguf(brown, plan, path, { type })
       const file = await openGgufFile(path)
       await file.close()
