@@ -17,6 +17,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   search: ['tensor', 'model', 'methods'],
   evaluate: ['measures', 'tensor', 'model', 'objectives'],
   export: ['tensor', 'format', 'model', 'graph'],
+  report: ['model'],
   run: [
     'tensor',
     'format',
@@ -28,11 +29,12 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     'measures',
     'methods',
     'objectives',
+    'report',
     'search',
     'verify',
   ],
   verify: ['tensor', 'format', 'model', 'data', 'engine', 'export', 'measures'],
-  cli: ['model', 'data', 'evaluate', 'export', 'methods', 'objectives', 'run', 'search', 'verify'],
+  cli: ['model', 'data', 'evaluate', 'export', 'methods', 'objectives', 'report', 'run', 'search', 'verify'],
 }
 
 /** Packages that one folder alone may import. */

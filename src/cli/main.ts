@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { ToolkitError } from '../errors.ts'
 import { versions } from '../run/versions.ts'
 import { applyCommand } from './commands/apply.ts'
+import { compareCommand } from './commands/compare.ts'
 import { evaluateCommand } from './commands/evaluate.ts'
 import { inspectCommand } from './commands/inspect.ts'
 import { methodsCommand } from './commands/methods.ts'
@@ -29,6 +30,7 @@ for (const command of [
   verifyCommand,
   pushCommand,
   inspectCommand,
+  compareCommand,
   methodsCommand,
 ]) {
   const made = command(interruption).copyInheritedSettings(program)
