@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { CalibrationError } from '../errors.ts'
+import { lfsPointerMessage } from '../gitLfs.ts'
 import { Random } from '../tensor/random.ts'
 import type { TokenRows } from '../types.ts'
 import { fingerprintsOf } from './overlap.ts'
@@ -108,8 +109,12 @@ export async function readTokens(
   if (options.rows !== undefined) checkCount('rows', options.rows, 1)
   let json: unknown
   try {
-    json = JSON.parse(await readFile(path, 'utf8'))
+    const bytes = await readFile(path)
+    const pointer = lfsPointerMessage(path, bytes)
+    if (pointer !== undefined) throw new CalibrationError(pointer)
+    json = JSON.parse(bytes.toString('utf8'))
   } catch (cause) {
+    if (cause instanceof CalibrationError) throw cause
     throw new CalibrationError(
       `${path}: cannot be read as JSON (${(cause as Error).message}), expected {"ids": [...]}; is it the file of ids?`,
       { cause },

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { CalibrationError } from '../errors.ts'
+import { lfsPointerMessage, maxPointerBytes } from '../gitLfs.ts'
 import { jsonLinesTable, jsonTable } from './jsonTable.ts'
 import { parquetTable } from './parquetTable.ts'
 import { decodeText, plainTable } from './plainText.ts'
@@ -27,6 +28,8 @@ export async function readFileTable(
   const found = await stat(path).catch(() => undefined)
   if (found === undefined) return undefined
   if (!found.isFile()) throw new CalibrationError(`${path}: is a folder, expected a file; name one of its files`)
+  const pointer = found.size <= maxPointerBytes ? lfsPointerMessage(path, await readFile(path)) : undefined
+  if (pointer !== undefined) throw new CalibrationError(pointer)
   if (/\.parquet$/i.test(path)) return parquetTable(path, [path], choose, options)
   const extension = /\.(\w+)(\.gz)?$/.exec(path)?.[1]?.toLowerCase() ?? ''
   const read = Object.hasOwn(formats, extension) ? formats[extension]! : plainTable

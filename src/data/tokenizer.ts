@@ -77,10 +77,9 @@ async function readJson(
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
-    throw new CheckpointError(
-      `${name}: is not JSON (${(cause as Error).message}); is the download complete, or is it a pointer of git-lfs?`,
-      { cause },
-    )
+    throw new CheckpointError(`${name}: is not JSON (${(cause as Error).message}); is the download complete?`, {
+      cause,
+    })
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
     throw new CheckpointError(`${name}: holds ${JSON.stringify(value)?.slice(0, 40)}, expected an object`)

@@ -4,7 +4,7 @@ import type { GgufValue } from '../format/gguf/ggufValue.ts'
 import { type WriteGgufOptions, writeGguf } from '../format/gguf/writeGguf.ts'
 import type { EncodableType } from '../format/gguf/writeQuantized.ts'
 import { applyPlan } from '../model/applyPlan.ts'
-import { type GgufModel, openGguf } from '../model/gguf/open.ts'
+import { type GgufModel, isGgufPath, openGguf } from '../model/gguf/open.ts'
 import type { Model } from '../model/model.ts'
 import { outputBiasesOf } from '../model/outputBias.ts'
 import { emptyPlan } from '../model/plan.ts'
@@ -61,7 +61,7 @@ export async function exportGguf(
 ): Promise<GgufExport> {
   const described = describeGguf(model, plan)
   if (options.replace !== true) await refuseExisting(file)
-  const opened = model.path.endsWith('.gguf') ? await openGguf(model.path) : undefined
+  const opened = isGgufPath(model.path) ? await openGguf(model.path) : undefined
   try {
     const { architecture, layers, stubs } = described
     const tensors = ggufContents(model, plan, described, opened, options.type)

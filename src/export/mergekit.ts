@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { PlanError, UnsupportedModelError } from '../errors.ts'
 import { refuseExisting, writeFileAtomic } from '../format/atomicFile.ts'
 import { applyPlan } from '../model/applyPlan.ts'
+import { isGgufPath } from '../model/gguf/open.ts'
 import type { Model } from '../model/model.ts'
 import { outputBiasesOf } from '../model/outputBias.ts'
 import { emptyPlan } from '../model/plan.ts'
@@ -17,7 +18,7 @@ import { layoutOf } from './layout.ts'
  * Format: arcee-ai/mergekit, README.
  */
 export function mergekitYaml(model: Model, plan: PruningPlan, baseModel: string = model.id): string {
-  if (model.path.endsWith('.gguf')) {
+  if (isGgufPath(model.path)) {
     throw new UnsupportedModelError(
       `${model.id}: is a GGUF file, expected a model that mergekit reads, a folder or a hub id; export to huggingface or gguf`,
     )

@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { OutputError, ToolkitError } from '../errors.ts'
+import { isGgufPath } from '../model/gguf/open.ts'
 import { type HubApiError, hubLibrary, type Repository } from '../model/hubLibrary.ts'
 import { hubToken } from '../model/hubToken.ts'
 import type { StopSignal } from '../types.ts'
@@ -120,7 +121,7 @@ async function exportedFiles(path: string): Promise<ExportedFile[]> {
   const root = await stat(path).catch((cause) => {
     throw new OutputError(`${path}: cannot be opened (${cause.code}); is the path right?`, { cause })
   })
-  if (root.isFile() && path.endsWith('.gguf')) return [await describeFile(path, basename(path))]
+  if (root.isFile() && isGgufPath(path)) return [await describeFile(path, basename(path))]
   const names = root.isDirectory() ? (await readdir(path, { recursive: true })).map((n) => n.replaceAll('\\', '/')) : []
   const has = (pattern: RegExp) => names.some((name) => pattern.test(name))
   if (has(/^plan\.json$/)) {

@@ -1,5 +1,6 @@
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { CheckpointError } from '../errors.ts'
+import { lfsPointerMessage, maxPointerBytes } from '../gitLfs.ts'
 
 /** A file opened for reads by position. Node has no mmap, and checkpoints need not fit in memory. */
 export interface CheckpointFile {
@@ -10,7 +11,7 @@ export interface CheckpointFile {
   close(): Promise<void>
 }
 
-/** Opens `path` for reads by position. Throws `CheckpointError` when it is missing or not a plain file. */
+/** Opens `path` for reads by position. Throws `CheckpointError` when it is missing, not a plain file or a pointer of Git LFS. */
 export async function openCheckpointFile(path: string): Promise<CheckpointFile> {
   let handle: FileHandle
   try {
@@ -24,6 +25,14 @@ export async function openCheckpointFile(path: string): Promise<CheckpointFile> 
     throw new CheckpointError(`${path}: cannot be opened (${(cause as Error).message}); is the path right?`, { cause })
   }
   const { size } = await handle.stat()
+  if (size <= maxPointerBytes) {
+    const { buffer, bytesRead } = await handle.read(new Uint8Array(maxPointerBytes), 0, maxPointerBytes, 0)
+    const message = lfsPointerMessage(path, buffer.subarray(0, bytesRead))
+    if (message !== undefined) {
+      await handle.close()
+      throw new CheckpointError(message)
+    }
+  }
   return {
     path,
     size,

@@ -161,7 +161,7 @@ function spelledAsStored(table: WeightTable, stored: StoredName): WeightTable {
 /** Checks a table's tensors against the store. */
 function shapeChecker(path: string, weights: WeightStore) {
   return (table: WeightTable, sizes: Sizes): void => {
-    for (const [name, axes] of Object.values(table)) {
+    for (const [role, [name, axes]] of Object.entries(table)) {
       const type = weights.unsupported?.get(name)
       if (type !== undefined) {
         throw new CheckpointError(
@@ -170,11 +170,7 @@ function shapeChecker(path: string, weights: WeightStore) {
       }
       const found = weights.tensors.get(name)
       if (found === undefined) {
-        const longer = [...weights.tensors.keys()].find((stored) => stored.endsWith(`.${name}`))
-        const cure =
-          longer === undefined
-            ? 'is config.json from another model?'
-            : `the checkpoint calls it "${longer}": rename its tensors, or save the model anew with transformers`
+        const cure = cureForMissing(role, name, [...weights.tensors.keys()])
         throw new CheckpointError(`${path}: tensor "${name}" is missing, expected [${shapeOf(axes, sizes)}]; ${cure}`)
       }
       const expected = shapeOf(axes, sizes)
@@ -187,4 +183,13 @@ function shapeChecker(path: string, weights: WeightStore) {
       }
     }
   }
+}
+
+function cureForMissing(role: string, name: string, stored: readonly string[]): string {
+  const longer = stored.find((other) => other.endsWith(`.${name}`))
+  if (longer !== undefined)
+    return `the checkpoint calls it "${longer}": rename its tensors, or save the model anew with transformers`
+  if (role === 'lmHead')
+    return 'set "tie_word_embeddings" to true in config.json if its head is the embeddings; else, is the download complete?'
+  return 'is config.json from another model?'
 }

@@ -1,9 +1,12 @@
 import { readdir } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { CheckpointError } from '../errors.ts'
 import { openCheckpointFile } from '../format/checkpointFile.ts'
 import { openSafetensors } from '../format/safetensors/read.ts'
 import type { ModelConfig, WeightStore } from '../types.ts'
+import type { Architecture } from './architecture.ts'
+import { familyOf } from './architectures/known.ts'
+import { isGgufPath } from './gguf/open.ts'
 
 /** A Hugging Face model folder, opened. The caller closes `weights`. */
 export interface OpenedFolder {
@@ -53,12 +56,45 @@ export async function openFolder(path: string): Promise<OpenedFolder> {
   }
   const config = await readConfig(join(path, 'config.json'))
   const weights = await openSafetensors(join(path, weightsName(names, path, config)))
-  const carried = [...assetNames.filter((name) => names.includes(name)), ...names.filter((n) => licencePattern.test(n))]
-  return {
-    config,
-    weights,
-    assets: new Map(carried.map((name) => [name, () => readWhole(join(path, name), maxAssetBytes)])),
+  try {
+    return { config, weights, assets: await assetsOf(path, names) }
+  } catch (error) {
+    await weights.close()
+    throw error
   }
+}
+
+/** Each is opened once: what cannot be read would be missing when an export is written, after the search. */
+async function assetsOf(path: string, names: readonly string[]): Promise<OpenedFolder['assets']> {
+  const carried = [...assetNames.filter((name) => names.includes(name)), ...names.filter((n) => licencePattern.test(n))]
+  for (const name of carried) await (await openCheckpointFile(join(path, name))).close()
+  return new Map(carried.map((name) => [name, () => readWhole(join(path, name), maxAssetBytes)]))
+}
+
+/**
+ * The folder of a model of which one file is named: its weights, one of their shards, the index or config.json. Throws `CheckpointError`
+ * for another file, and where the folder's weights are others.
+ */
+export async function folderOfFile(path: string): Promise<string> {
+  const [folder, name] = [dirname(path), basename(path)]
+  const names = await listFolder(folder)
+  if (!/\.safetensors(\.index\.json)?$/.test(name) && name !== 'config.json') {
+    throw new CheckpointError(
+      `${path}: is no model, expected a model folder, a .gguf file, or a .safetensors file with config.json beside it; ${adviceFor([name], folder)}`,
+    )
+  }
+  if (!names.includes('config.json')) {
+    throw new CheckpointError(
+      `${path}: has no config.json beside it, expected one; copy it from where the weights came from`,
+    )
+  }
+  const weights = weightsName(names, folder, {})
+  const isOfWeights =
+    name === 'config.json' || name === weights || (weights.endsWith('.json') && /-\d+-of-\d+\.safetensors$/.test(name))
+  if (isOfWeights) return folder
+  throw new CheckpointError(
+    `${path}: is not what its folder is opened by, ${weights}; move it and config.json into a folder of their own`,
+  )
 }
 
 async function listFolder(path: string): Promise<string[]> {
@@ -117,7 +153,7 @@ function adviceFor(names: readonly string[], path: string, config?: ModelConfig)
   if (pickled !== undefined) {
     return `${pickled} is a pickled checkpoint, which would run its own code when opened: convert it with python -c "from transformers import ${classOf(config)} as M; M.from_pretrained('${path}').save_pretrained('${basename(path)}-safetensors')"`
   }
-  const gguf = names.find((name) => name.endsWith('.gguf'))
+  const gguf = names.find(isGgufPath)
   if (gguf !== undefined) return `to prune ${gguf}, name that file instead of its folder`
   const foreign = names.find((name) => /\.(h5|msgpack|onnx)$/.test(name))
   if (foreign !== undefined) return `${foreign} cannot be read: save the model as safetensors with transformers`
@@ -125,9 +161,18 @@ function adviceFor(names: readonly string[], path: string, config?: ModelConfig)
 }
 
 /** The class that keeps the head of a checkpoint. A config is not trusted: what is no name is not repeated in a command. */
-function classOf(config: ModelConfig | undefined): string {
-  const named = (config?.['architectures'] as unknown[] | undefined)?.[0]
-  return typeof named === 'string' && /^[A-Za-z]\w*$/.test(named) ? named : 'AutoModelForCausalLM'
+function classOf(config: ModelConfig = {}): string {
+  const named = (config['architectures'] as unknown[] | undefined)?.[0]
+  if (typeof named === 'string' && /^[A-Za-z]\w*$/.test(named)) return named
+  // the first configs of BERT name neither class nor family, which no Auto class can load
+  if (config['model_type'] === undefined && 'type_vocab_size' in config) return 'BertForPreTraining'
+  return classOfFamily[familyOf(config) ?? 'decoder']
+}
+
+const classOfFamily: Readonly<Record<Architecture['family'], string>> = {
+  decoder: 'AutoModelForCausalLM',
+  encoder: 'AutoModelForMaskedLM',
+  encoderDecoder: 'AutoModelForSeq2SeqLM',
 }
 
 async function readWhole(path: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {

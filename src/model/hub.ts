@@ -2,6 +2,9 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CheckpointError } from '../errors.ts'
 import type { StopSignal } from '../types.ts'
+import { folderOfFile } from './folder.ts'
+import { isGgufPath } from './gguf/open.ts'
+import { hubCachePath } from './hubCache.ts'
 import type { HubProgress } from './hubProgress.ts'
 import { downloadSnapshot } from './hubSnapshot.ts'
 
@@ -14,19 +17,21 @@ export interface HubOptions {
 }
 
 /**
- * The local path of a model. A folder or a .gguf file is returned as it is; `owner/name` is downloaded into the hub's
+ * The local path of a model. A folder or a .gguf file is returned as it is, for a .safetensors file its folder; `owner/name` is downloaded into the hub's
  * shared cache, only its configuration, safetensors and tokenizer files, and `owner/name:file.gguf` only that file.
  * Throws `CheckpointError` when there is no such model, no access, no network, or nothing in it that can be read.
  */
 export async function resolveModel(reference: string, options: HubOptions = {}): Promise<string> {
-  if ((await stat(reference).catch(() => undefined)) !== undefined) return reference
-  const match = /^([\w][\w.-]*\/[\w][\w.-]*)(?::([^:\\]+\.gguf))?$/.exec(reference)
-  if (match === null) {
+  const found = await stat(reference).catch(() => undefined)
+  if (found !== undefined) return found.isFile() && !isGgufPath(reference) ? folderOfFile(reference) : reference
+  const match = /^((?:[\w][\w.-]*\/)?[\w][\w.-]*)(?::([^:\\]+\.gguf))?$/i.exec(reference)
+  const [, name, file] = (match ?? []) as unknown as [string, string | undefined, string | undefined]
+  // a word may be a path that is not there: it is an id where Python has downloaded that
+  if (name === undefined || !(name.includes('/') || (await isCached(name)))) {
     throw new CheckpointError(
-      `${reference}: is no folder and no file here, expected one, or a hub id "owner/name" or "owner/name:file.gguf"; is the path right?`,
+      `${reference}: is no folder and no file here, expected one, or a hub id "owner/name" or "owner/name:file.gguf", "name" alone where the cache has it; is the path right?`,
     )
   }
-  const [, name, file] = match as unknown as [string, string, string | undefined]
   const { folder } = await downloadSnapshot({
     repository: { type: 'model', name },
     revision: options.revision ?? 'main',
@@ -35,6 +40,11 @@ export async function resolveModel(reference: string, options: HubOptions = {}):
     signal: options.signal,
   })
   return file === undefined ? folder : join(folder, file)
+}
+
+/** Whether the cache has a model of this name, without an owner as the hub's oldest are. */
+async function isCached(name: string): Promise<boolean> {
+  return (await stat(join(hubCachePath(), `models--${name}`)).catch(() => undefined)) !== undefined
 }
 
 /** Configuration, tokenizer, template and licence; nothing that runs. */
@@ -68,7 +78,7 @@ function ggufFile(name: string, file: string, paths: readonly string[]): string[
 }
 
 function adviceFor(paths: readonly string[]): string {
-  const gguf = paths.filter((path) => path.endsWith('.gguf'))
+  const gguf = paths.filter(isGgufPath)
   if (gguf.length > 0) return `its GGUF files are ${gguf.slice(0, 8).join(', ')}: add one after a colon`
   if (paths.some((path) => /\.(bin|pt|pth|ckpt)$/.test(path))) {
     return 'its pickled weights are never opened, because that runs their code: save the model with safe_serialization in Python'

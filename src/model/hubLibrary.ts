@@ -34,7 +34,6 @@ interface Access {
 
 /** The part of @huggingface/hub that is used here. */
 interface HubLibrary {
-  getHFHubCachePath(): string
   modelInfo(options: Access & Partial<RevisionOf> & { readonly name: string }): Promise<{
     readonly sha?: string
     readonly private: boolean

@@ -7,6 +7,7 @@ import { stageFile, writeFileAtomic } from '../format/atomicFile.ts'
 import { makeFolder } from '../format/makeFolder.ts'
 import { temporaryBeside } from '../format/temporaries.ts'
 import type { StopSignal } from '../types.ts'
+import { hubCachePath } from './hubCache.ts'
 import { type HubEntry, hubLibrary, type Repository } from './hubLibrary.ts'
 import type { HubProgress } from './hubProgress.ts'
 import { hubToken } from './hubToken.ts'
@@ -51,7 +52,7 @@ export async function findSnapshot(request: SnapshotRequest): Promise<Snapshot |
   if (!/^[\w][\w./-]*$/.test(revision) || revision.includes('..')) {
     throw failure(request, `revision ${JSON.stringify(revision)} is none, expected a branch, a tag or a commit`)
   }
-  const folder = join(hubLibrary.getHFHubCachePath(), `${repository.type}s--${repository.name.replaceAll('/', '--')}`)
+  const folder = join(hubCachePath(), `${repository.type}s--${repository.name.replaceAll('/', '--')}`)
   if (isOffline()) {
     return cachedSnapshot(request, folder, 'HF_HUB_OFFLINE is set', 'unset it once to download')
   }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { OutputError } from '../errors.ts'
+import { hubHome, pathIn } from './hubCache.ts'
 
 /**
  * The user's access token for the hub, from HF_TOKEN or from the file that `hf auth login` writes (HF_TOKEN_PATH, else `token` in
@@ -10,9 +10,7 @@ import { OutputError } from '../errors.ts'
 export async function hubToken(): Promise<string | undefined> {
   const fromEnvironment = process.env['HF_TOKEN']?.trim()
   if (fromEnvironment) return checked(fromEnvironment, 'HF_TOKEN')
-  const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache')
-  const home = process.env['HF_HOME'] || join(cache, 'huggingface')
-  const path = process.env['HF_TOKEN_PATH'] || join(home, 'token')
+  const path = pathIn('HF_TOKEN_PATH') ?? join(hubHome(), 'token')
   let text: string
   try {
     text = (await readFile(path, 'utf8')).trim()

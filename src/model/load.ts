@@ -3,7 +3,7 @@ import { isCustomConfig, readCustomConfig } from './customConfig.ts'
 import { describeModel } from './describe.ts'
 import { embeddedModelPath } from './embedded.ts'
 import { openFolder } from './folder.ts'
-import { openGguf } from './gguf/open.ts'
+import { isGgufPath, openGguf } from './gguf/open.ts'
 import { resolveModel } from './hub.ts'
 import type { Model } from './model.ts'
 import { checkTiedHead } from './tiedHead.ts'
@@ -32,15 +32,15 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
 
 /** The model in the folder or .gguf file at `path`, named `id`. The engine opens again by it what `loadModel` has checked. */
 export async function openModel(id: string, path: string): Promise<Model> {
-  const opened = path.endsWith('.gguf') ? await openGguf(path) : await openFolder(path)
+  const opened = isGgufPath(path) ? await openGguf(path) : await openFolder(path)
   try {
     // a custom export of ours: the base family without some blocks, or with narrower ones
-    const isCustom = !path.endsWith('.gguf') && isCustomConfig(opened.config)
+    const isCustom = !isGgufPath(path) && isCustomConfig(opened.config)
     const custom = isCustom ? { ...readCustomConfig(opened.config), addedBiases: true } : {}
     return describeModel(id, path, { ...opened, ...custom })
   } catch (error) {
     await opened.weights.close()
-    throw path.endsWith('.gguf') ? ofMetadata(path, error) : error
+    throw isGgufPath(path) ? ofMetadata(path, error) : error
   }
 }
 

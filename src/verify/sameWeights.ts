@@ -2,6 +2,7 @@ import { OutputError } from '../errors.ts'
 import { dequantize } from '../format/gguf/dequantize.ts'
 import { ggmlTypes } from '../format/gguf/ggmlType.ts'
 import { type EncodableType, isEncodable, quantize } from '../format/gguf/writeQuantized.ts'
+import { isGgufPath } from '../model/gguf/open.ts'
 import type { Model } from '../model/model.ts'
 import type { Block, StoredType, WeightTable } from '../types.ts'
 
@@ -39,7 +40,7 @@ export async function compareWeights(path: string, expected: Model, found: Model
   }
   const counts = { equal: 0, rounded: 0, near: 0 }
   for (const [name, stored] of names) counts[await compareTensor(path, expected, found, name, stored)]++
-  if (path.endsWith('.gguf')) await checkStubs(path, found, new Set(names.values()))
+  if (isGgufPath(path)) await checkStubs(path, found, new Set(names.values()))
   return { names, ...counts }
 }
 

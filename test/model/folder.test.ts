@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { CheckpointError } from '../../src/errors.ts'
-import { openFolder } from '../../src/model/folder.ts'
+import { folderOfFile, openFolder } from '../../src/model/folder.ts'
+import { resolveModel } from '../../src/model/hub.ts'
 import { rawFile, scratchFolder } from '../format/safetensors/rawFile.ts'
 
 const fixtures = fileURLToPath(new URL('../fixtures/safetensors', import.meta.url))
@@ -110,6 +111,43 @@ describe('a model folder', () => {
   })
 })
 
+describe('a model of which one file is named', () => {
+  const header = { weights: 'a' }
+
+  it.each(['model.safetensors', 'config.json'])('is its folder: %s', async (name) => {
+    const folder = await folderWith({ 'config.json': '{}', 'model.safetensors': header })
+    expect(await folderOfFile(join(folder, name))).toBe(folder)
+    expect(await resolveModel(join(folder, name))).toBe(folder)
+  })
+
+  it.each(['model.safetensors.index.json', 'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'])(
+    'is the whole model, shards and all: %s',
+    async (name) => {
+      const shards = { 'model-00001-of-00002.safetensors': header, 'model-00002-of-00002.safetensors': header }
+      const folder = await folderWith({ 'config.json': '{}', 'model.safetensors.index.json': '{}', ...shards })
+      expect(await folderOfFile(join(folder, name))).toBe(folder)
+    },
+  )
+
+  it.each<[string, Record<string, string | { weights: string }>, string]>([
+    ['model.safetensors', { 'model.safetensors': header }, 'has no config.json beside it, expected one'],
+    [
+      'model.fp16.safetensors',
+      { 'config.json': '{}', 'model.safetensors': header, 'model.fp16.safetensors': header },
+      'is not what its folder is opened by, model.safetensors; move it and config.json into a folder of their own',
+    ],
+    [
+      'pytorch_model.bin',
+      { 'config.json': '{}', 'pytorch_model.bin': '' },
+      'is no model, expected a model folder, a .gguf file, or a .safetensors file with config.json beside it; pytorch_model.bin is a pickled',
+    ],
+  ])('is not found by %s where that is not it', async (name, files, message) => {
+    const path = join(await folderWith(files), name)
+    await expect(folderOfFile(path)).rejects.toThrow(CheckpointError)
+    await expect(folderOfFile(path)).rejects.toThrow(`${path}: ${message}`)
+  })
+})
+
 describe('a folder that is not one', () => {
   it('says what is missing', async () => {
     const folder = await scratchFolder()
@@ -145,6 +183,18 @@ describe('a folder that is not one', () => {
     [undefined, 'import AutoModelForCausalLM as M;'],
   ])('is told to convert a pickled %s with the class that keeps its head', async (name, advice) => {
     const config = JSON.stringify(name === undefined ? {} : { architectures: [name] })
+    expect(await refusal(await folderWith({ 'config.json': config, 'pytorch_model.bin': '' }))).toContain(advice)
+  })
+
+  it.each([
+    [{ model_type: 'roberta' }, 'AutoModelForMaskedLM'],
+    [{ model_type: 't5' }, 'AutoModelForSeq2SeqLM'],
+    [{ model_type: 'gpt2' }, 'AutoModelForCausalLM'],
+    // as the first checkpoints of BERT have it
+    [{ type_vocab_size: 2, vocab_size: 30522 }, 'BertForPreTraining'],
+  ])('is told to convert a pickled %j, which names no class, with %s', async (settings, name) => {
+    const config = JSON.stringify(settings)
+    const advice = `import ${name} as M;`
     expect(await refusal(await folderWith({ 'config.json': config, 'pytorch_model.bin': '' }))).toContain(advice)
   })
 

@@ -1,9 +1,10 @@
 import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { CheckpointError } from '../../src/errors.ts'
 import { resolveModel } from '../../src/model/hub.ts'
+import { hubCachePath } from '../../src/model/hubCache.ts'
 import type { HubProgress } from '../../src/model/hubProgress.ts'
 import { commitOf, type FakeHub, startFakeHub } from '../data/fakeHub.ts'
 
@@ -302,6 +303,32 @@ describe('resolveModel without a network', () => {
     await expect(resolveModel('owner/sharded')).rejects.toThrow(
       /^owner\/sharded: http:\/\/127.0.0.1:9 cannot be reached \(.+\), and the cache .* does not have revision main whole; check the network/,
     )
+  })
+
+  test('takes an id without an owner where the cache has it', async () => {
+    const snapshot = join(cache, 'models--gpt2', 'snapshots', older)
+    await mkdir(snapshot, { recursive: true })
+    await mkdir(join(cache, 'models--gpt2', 'refs'))
+    await writeFile(join(cache, 'models--gpt2', 'refs', 'main'), older)
+    await writeFile(join(snapshot, 'config.json'), '{}')
+    await writeFile(join(snapshot, 'model.safetensors'), 'x')
+    vi.stubEnv('HF_HUB_OFFLINE', '1')
+    expect(await resolveModel('gpt2')).toBe(snapshot)
+    await expect(resolveModel('gpt3')).rejects.toThrow('gpt3: is no folder and no file here')
+  })
+
+  test.each([
+    ['~', (home: string) => home],
+    ['~/deep', (home: string) => join(home, 'deep')],
+    ['$PLACE/deep', (home: string) => join(home, 'deep')],
+    [`\${PLACE}`, (home: string) => home],
+    ['~user', () => '~user'],
+  ])('expands HF_HOME=%s as Python does', (value, path) => {
+    vi.stubEnv('HF_HUB_CACHE', undefined)
+    vi.stubEnv('HUGGINGFACE_HUB_CACHE', undefined)
+    vi.stubEnv('HF_HOME', value)
+    vi.stubEnv('PLACE', homedir())
+    expect(hubCachePath()).toBe(join(path(homedir()), 'hub'))
   })
 
   test('finds the cache under HF_HOME', async () => {

@@ -61,6 +61,11 @@ export function findArchitecture(config: ModelConfig): Architecture {
   return found
 }
 
+/** The kind of stack that `config` describes; undefined for a `model_type` that is not known here. */
+export function familyOf(config: ModelConfig): Architecture['family'] | undefined {
+  return architectureOf(config['model_type'])?.family
+}
+
 function architectureOf(type: unknown): Architecture | undefined {
   return architectures.find(({ modelTypes }) => modelTypes.some((known) => known === type))
 }

@@ -31,6 +31,9 @@ export interface GgufModel extends UnevenLayers {
   readonly origins: ReadonlyMap<string, GgufOrigin>
 }
 
+/** Whether `path` names a GGUF file. */
+export const isGgufPath = (path: string): boolean => /\.gguf$/i.test(path)
+
 /**
  * Opens a GGUF model as if it were a Hugging Face folder. Throws `CheckpointError` for a damaged file and
  * `UnsupportedModelError` for an architecture or a position scaling that is not known here.

@@ -194,6 +194,12 @@ describe('a checkpoint of other names', () => {
     )
   })
 
+  it('than those of an untied head is told how to say that it is tied', async () => {
+    await expect(renamed('tiny-random/llama', (name) => name.replace('lm_head', 'other'))).rejects.toThrow(
+      /tensor "lm_head\.weight" is missing, expected \[512,64\]; set "tie_word_embeddings" to true in config\.json if/,
+    )
+  })
+
   it.each(['score', 'classifier', 'qa_outputs'])(
     'with a %s instead of a head is refused: a tied head hides it',
     async (head) => {

@@ -1,8 +1,10 @@
-import { readFile } from 'node:fs/promises'
+import { copyFile, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
-import { openModel } from '../../../src/model/load.ts'
+import { loadModel, openModel } from '../../../src/model/load.ts'
 import { RawGguf } from '../../format/gguf/rawGguf.ts'
+import { scratchFolder } from '../../format/safetensors/rawFile.ts'
 
 it.each(['llama', 'llamaBiased', 'qwen2'])('describes the blocks of a GGUF model: %s', async (name) => {
   const path = fileURLToPath(new URL(`../../fixtures/gguf/${name}.gguf`, import.meta.url))
@@ -14,6 +16,14 @@ it.each(['llama', 'llamaBiased', 'qwen2'])('describes the blocks of a GGUF model
     'decoder.1.attention',
     'decoder.1.mlp',
   ])
+})
+
+it('takes a name in capitals for what it is', async () => {
+  const path = join(await scratchFolder(), 'LLAMA.GGUF')
+  await copyFile(fileURLToPath(new URL('../../fixtures/gguf/llama.gguf', import.meta.url)), path)
+  const model = await loadModel(path)
+  await model.weights.close()
+  expect(model.config['model_type']).toBe('llama')
 })
 
 it('names the file where its metadata makes a config.json that cannot be', async () => {
