@@ -3,7 +3,9 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
+const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 const output = join(mkdtempSync(join(tmpdir(), 'blockpruner-demo-')), 'run')
 
 for (const line of [
@@ -12,6 +14,6 @@ for (const line of [
   `evaluate --plan ${join(output, 'plan.json')} --dataset embedded:test --nsamples 16`,
 ]) {
   console.log(`\n$ blockpruner ${line}\n`)
-  const { status } = spawnSync(process.execPath, ['dist/cli/main.js', ...line.split(' ')], { stdio: 'inherit' })
+  const { status } = spawnSync(process.execPath, [main, ...line.split(' ')], { stdio: 'inherit' })
   if (status !== 0) process.exit(status ?? 1)
 }
