@@ -8,6 +8,8 @@ import type { Readable, Writable } from 'node:stream'
 export interface Browser {
   /** PNG bytes of what the page shows. */
   screenshot(): Promise<Buffer>
+  /** The value of an expression in the page, which JSON can say. */
+  evaluate(expression: string): Promise<unknown>
   /** What the page wrote to its console as errors. */
   readonly errors: readonly string[]
   close(): Promise<void>
@@ -22,10 +24,12 @@ export function findChromium(): string | undefined {
   return found
 }
 
+/** A graphics card in software, slow and everywhere the same; without it there is none. */
+const softwareCard = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan']
+
 const flags = [
   '--headless',
   '--no-sandbox',
-  '--disable-gpu',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
@@ -35,10 +39,17 @@ const flags = [
   '--remote-debugging-pipe',
 ]
 
+export interface PageOptions {
+  /** Runs in the page before its own scripts do. */
+  readonly script?: string
+  readonly webGpu?: boolean
+}
+
 /** Opens `address`. Speaks DevTools over two pipes: JSON, a zero byte after each message. */
-export async function openPage(chromium: string, address: string): Promise<Browser> {
+export async function openPage(chromium: string, address: string, options: PageOptions = {}): Promise<Browser> {
   const profile = await mkdtemp(join(tmpdir(), 'chromium-'))
-  const child = spawn(chromium, [...flags, `--user-data-dir=${profile}`, 'about:blank'], {
+  const card = options.webGpu === true ? softwareCard : ['--disable-gpu']
+  const child = spawn(chromium, [...flags, ...card, `--user-data-dir=${profile}`, 'about:blank'], {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
   })
   const [input, output] = [child.stdio[3] as Writable, child.stdio[4] as Readable]
@@ -58,7 +69,7 @@ export async function openPage(chromium: string, address: string): Promise<Brows
   })
   let next = 0
   const call = (method: string, params: object = {}, sessionId?: string) =>
-    new Promise<Record<string, string>>((resolve, reject) => {
+    new Promise<Result>((resolve, reject) => {
       const id = ++next
       pending.set(id, ({ result, error }) =>
         error === undefined ? resolve(result ?? {}) : reject(new Error(error.message)),
@@ -69,12 +80,19 @@ export async function openPage(chromium: string, address: string): Promise<Brows
   const { sessionId } = await call('Target.attachToTarget', { targetId, flatten: true })
   await call('Runtime.enable', {}, sessionId)
   await call('Page.enable', {}, sessionId)
+  if (options.script !== undefined) {
+    await call('Page.addScriptToEvaluateOnNewDocument', { source: options.script }, sessionId)
+  }
   await call('Page.navigate', { url: address }, sessionId)
   return {
     errors,
     async screenshot() {
       const { data } = await call('Page.captureScreenshot', {}, sessionId)
       return Buffer.from(data!, 'base64')
+    },
+    async evaluate(expression) {
+      const asked = { expression, returnByValue: true, awaitPromise: true }
+      return ((await call('Runtime.evaluate', asked, sessionId)).result as { readonly value?: unknown }).value
     },
     async close() {
       const ended = new Promise((done) => child.on('exit', done))
@@ -85,9 +103,16 @@ export async function openPage(chromium: string, address: string): Promise<Brows
   }
 }
 
+interface Result {
+  readonly targetId?: string
+  readonly sessionId?: string
+  readonly data?: string
+  readonly result?: unknown
+}
+
 interface Message {
   readonly id?: number
-  readonly result?: Record<string, string>
+  readonly result?: Result
   readonly error?: { readonly message: string }
   readonly params?: {
     readonly type?: string
