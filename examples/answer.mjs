@@ -9,7 +9,8 @@ if (file === undefined || prompt === undefined) {
 }
 const llama = await getLlama({ gpu: false, build: 'never', logLevel: 'error' })
 const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 })
-const context = await model.createContext({ contextSize: 512 })
+// its threads wait for each other by spinning: on a busy machine one is faster than several
+const context = await model.createContext({ contextSize: 512, threads: 1 })
 const sequence = context.getSequence()
 const options = { maxTokens: Number(tokens), temperature: 0 }
 
