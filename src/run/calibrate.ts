@@ -7,6 +7,7 @@ import { loadTokenizer } from '../data/tokenizer.ts'
 import { CalibrationError } from '../errors.ts'
 import type { Model } from '../model/model.ts'
 import { type Task, tasksOf } from '../model/task.ts'
+import { trainedPositions } from '../model/trainedPositions.ts'
 import type { TokenRows } from '../types.ts'
 
 /** Where rows of tokens come from and how many. */
@@ -31,6 +32,8 @@ export interface RowsRequest {
   /** Columns of pairs and of labelled texts. */
   readonly targetColumn?: string | undefined
   readonly labelColumn?: string | undefined
+  /** Told of what makes the losses of these rows mean less than they seem to. */
+  readonly onWarning?: ((message: string) => void) | undefined
 }
 
 /**
@@ -38,6 +41,18 @@ export interface RowsRequest {
  * cannot be scored by.
  */
 export async function readRows(model: Model, request: RowsRequest): Promise<PackedRows> {
+  const rows = await rowsOf(model, request)
+  const longest = trainedPositions(model)
+  const length = Math.max(rows.rowLength, rows.decoder?.rowLength ?? 0)
+  if (longest !== undefined && length > longest) {
+    request.onWarning?.(
+      `rows of ${length} tokens are longer than the ${longest} positions that ${model.id} was trained on: losses beyond those say little; give --seqlen ${longest} or less`,
+    )
+  }
+  return rows
+}
+
+async function rowsOf(model: Model, request: RowsRequest): Promise<PackedRows> {
   const { nsamples, seqlen: rowLength, dataset, tokens, texts, bosEveryRow, lossOn } = request
   const task = taskOf(model, request.task)
   refuseForeignOptions(model, task, request)

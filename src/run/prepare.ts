@@ -125,14 +125,19 @@ function goalOf(
   return { budget, kinds, keep, start, most }
 }
 
-async function readTextsOf(model: Model, searching: ResolvedSearch, { calibration, evaluation }: AnyPruneRequest) {
+async function readTextsOf(
+  model: Model,
+  searching: ResolvedSearch,
+  { calibration, evaluation, onProgress }: AnyPruneRequest,
+) {
   const task = taskOf(model, calibration.task)
-  const rows = await readRows(model, calibration)
+  const onWarning = (message: string) => onProgress?.({ type: 'warning', message })
+  const rows = await readRows(model, { onWarning, ...calibration })
   const seen = rows.rows - checkRowCount(searching, rows.rows)
   const searchRows = sliceRows(rows, [0, seen])
   const checkRows = seen < rows.rows ? sliceRows(rows, [seen, rows.rows]) : undefined
   const evaluated = evaluation && {
-    rows: await readRows(model, evaluation),
+    rows: await readRows(model, { onWarning, ...evaluation }),
     sentences: await readSentences(model, evaluation),
   }
   return { task, rows, searchRows, checkRows, evaluation: evaluated }

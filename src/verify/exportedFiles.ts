@@ -4,6 +4,7 @@ import { CheckpointError, OutputError } from '../errors.ts'
 import { type ExportRecord, recordInConfig, recordInEntries } from '../export/exportRecord.ts'
 import { decilmModule } from '../export/nemotron.ts'
 import { openGgufFile } from '../format/gguf/openGgufFile.ts'
+import { isGgufPath } from '../model/gguf/open.ts'
 import type { ModelConfig } from '../types.ts'
 import type { ExportFormat } from './consumer.ts'
 import type { StoredPrecision } from './limits.ts'
@@ -28,7 +29,7 @@ const onnxSuffixes = { '': 'fp32', _fp16: 'fp16', _quantized: 'q8', _q4: 'q4' } 
 export async function exportedFiles(path: string): Promise<ExportedFiles> {
   const names = await entriesOf(path)
   const everywhere = { context: Number.POSITIVE_INFINITY }
-  if (names === undefined) return path.endsWith('.gguf') ? ggufFile(path) : recipe(path)
+  if (names === undefined) return isGgufPath(path) ? ggufFile(path) : recipe(path)
   if (names.includes('onnx')) {
     const files = (await entriesOf(join(path, 'onnx'))) ?? []
     const variants = Object.entries(onnxSuffixes).flatMap(([suffix, dtype]) =>

@@ -42,7 +42,11 @@ export function evaluateCommand(interruption: Interruption): Command {
     .option('--allow-other-model', 'accept a plan made for other weights')
   withTextOptions(command, { dataset: 'embedded:test', nsamples: defaultRows })
   return withOutputOptions(command).action(async (options: EvaluateOptions) => {
-    const request = { ...options, rows: rowsRequest(options, defaultRows), signal: interruption.signal }
+    const request = {
+      ...options,
+      rows: { ...rowsRequest(options, defaultRows), onWarning },
+      signal: interruption.signal,
+    }
     if (options.curve) {
       if (options.plan === undefined) throw new PlanError('--curve: measures the steps of a plan; give --plan')
       const { file, path } = await evaluateCurve({ ...request, plan: options.plan })
@@ -53,6 +57,8 @@ export function evaluateCommand(interruption: Interruption): Command {
     process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `${textOf(result)}\n`)
   })
 }
+
+const onWarning = (message: string) => process.stderr.write(`warning: ${message}\n`)
 
 /** The steps of a curve, one a line. */
 function curveText({ task, text, heldOut, points, method }: CurveFile): string {
