@@ -25,6 +25,8 @@ export interface Comparison {
   readonly title: string
   readonly task: Task
   readonly series: readonly Series[]
+  /** What to know about the choice of the text. */
+  readonly note?: string | undefined
 }
 
 /** For each share the state of each run that is to be compared at it; undefined where a run did not get so far. */

@@ -42,7 +42,13 @@ export async function compareRuns({ runs: paths, text }: CompareRequest): Promis
     const series = common.map(({ points }, i): Series => ({ name: names[i]!, points }))
     return { title: `${basename(first.file.model.id)} on ${where}`, task, series }
   }
-  return onCalibration(runs, names)
+  const lacking = runs.filter(({ curves }) => curves.length === 0).map(({ path }) => path)
+  const isPartial = runs.some(({ curves }) => curves.length > 0)
+  const without = lacking.length === 0 ? 'the curves are of different rows' : `${lacking.join(', ')} has no curve`
+  return {
+    ...onCalibration(runs, names),
+    ...(isPartial && { note: `${without}: measure each with evaluate --curve --plan RUN and the same options` }),
+  }
 }
 
 /** Writes the curves as a picture, over an older picture only. Throws `OutputError` for any other file that is there. */

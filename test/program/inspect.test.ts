@@ -5,12 +5,28 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { blockpruner } from './commandLine.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'inspect-'))
-let plan: { model: object; steps: { removed: string[] }[] }
+let plan: { dense: { check: { perplexity: number } } } & {
+  model: object
+  steps: { removed: string[]; check: { perplexity: number } }[]
+}
+
+let pruned: string
 
 beforeAll(async () => {
-  const size = ['--nsamples', '1', '--seqlen', '16', '--threads', '1']
-  await blockpruner(['prune', '--output', folder, '--remove', '1', '--no-export', ...size])
+  const size = ['--nsamples', '3', '--check-rows', '1', '--seqlen', '16', '--threads', '1']
+  pruned = (await blockpruner(['prune', '--output', folder, '--remove', '1', '--no-export', ...size])).stdout
   plan = JSON.parse(readFileSync(join(folder, 'plan.json'), 'utf8'))
+})
+
+describe('the loss on check rows', () => {
+  it('is shown by prune and inspect', async () => {
+    const [dense, after] = [plan.dense.check, plan.steps[0]!.check].map(({ perplexity }) => perplexity.toFixed(3))
+    expect(pruned).toMatch(new RegExp(`^perplexity, check rows +${dense} +${after}$`, 'm'))
+    const { stdout } = await blockpruner(['inspect', folder])
+    expect(stdout).toMatch(/^step +removed +perplexity +× dense +on check rows/m)
+    expect(stdout).toContain(after)
+    expect(stdout).toContain(`on the check rows ${dense}; losses`)
+  })
 })
 
 describe('the strip of inspect', () => {

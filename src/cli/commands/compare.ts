@@ -29,6 +29,7 @@ export function compareCommand(_: Interruption): Command {
     .option('--debug', 'print the stack of an error')
     .action(async (runs: string[], { text, at, format, svg }: CompareOptions) => {
       const comparison = await compareRuns({ runs, text })
+      if (comparison.note !== undefined) process.stderr.write(`note: ${comparison.note}\n`)
       const rows = compareAt(comparison, at)
       const cells = cellsOf(comparison, rows)
       const written: Record<TableFormat, () => string> = {

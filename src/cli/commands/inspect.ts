@@ -29,7 +29,7 @@ function textOf(file: PlanFile): string {
     '',
     strip(file),
     '',
-    `dense ${name} ${shownLoss(task, dense.loss)}; losses are ${unit}, margins the runner-up's loss minus the chosen one's`,
+    `dense ${name} ${shownLoss(task, dense.loss)}${dense.check ? `, on the check rows ${shownLoss(task, dense.check.loss)}` : ''}; losses are ${unit}, margins the runner-up's loss minus the chosen one's`,
   ].join('\n')
 }
 
@@ -43,6 +43,7 @@ function stepTable({ dense, steps, task = 'nextToken' }: PlanFile): string {
       'removed',
       taskLosses[task].name,
       task === 'nextToken' ? '× dense' : 'above dense',
+      ...(dense.check ? ['on check rows'] : []),
       'runner-up',
       'margin',
       'parameters',
@@ -53,6 +54,7 @@ function stepTable({ dense, steps, task = 'nextToken' }: PlanFile): string {
       step.removed.join(' '),
       shownLoss(task, step.loss),
       above(step.loss),
+      ...(dense.check ? [step.check ? shownLoss(task, step.check.loss) : '—'] : []),
       step.runnerUp?.block ?? '—',
       step.margin?.toFixed(5) ?? '—',
       `${step.parameters}`,

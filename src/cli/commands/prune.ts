@@ -215,6 +215,15 @@ function textOf({ file, planPath, exportPath, export: written, evaluation, other
       ['', 'dense', 'pruned'],
       ['parameters', `${file.model.parameters}`, `${last?.parameters ?? file.model.parameters}`],
       [`${taskLosses[task].name}, calibration`, shownLoss(task, dense.loss), shownLoss(task, last?.loss ?? dense.loss)],
+      ...(dense.check
+        ? [
+            [
+              `${taskLosses[task].name}, check rows`,
+              shownLoss(task, dense.check.loss),
+              shownLoss(task, (last?.check ?? dense.check).loss),
+            ],
+          ]
+        : []),
       ...(evaluation
         ? comparisonRows(evaluation).map(([name = '', ...values]) => [`${name}, ${evaluation.source}`, ...values])
         : []),
