@@ -80,7 +80,8 @@ export function conversationRows(
     ...(cut > 0 ? [`${cut} cut at ${rowLength} tokens`] : []),
   ].join(', ')
   const description = describeRows(source.name, padded, startsWithBos ? 'every-row' : 'none')
-  return { ...padded, targets, description: { ...description, ...draw, prediction } }
+  const tokens = rows.reduce((total, { ids }) => total + ids.length, 0)
+  return { ...padded, targets, description: { ...description, tokens, ...draw, prediction } }
 }
 
 interface EncodedConversation {

@@ -41,7 +41,7 @@ export async function nextTokenRows(
   if ('texts' in found || (lossOn === 'all' && plain !== undefined)) {
     if (lossOn === 'answers') {
       throw new CalibrationError(
-        `--loss-on answers: ${found.name} holds plain texts, which have no answers; give conversations in columns ${conversationColumns}`,
+        `--loss-on answers: ${found.name} holds plain texts, which have no answers; give conversations in columns ${conversationColumns}, or --eval-loss-on all for an --eval-dataset`,
       )
     }
     return packRows(plain!, tokenizer, {

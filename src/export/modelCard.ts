@@ -91,7 +91,7 @@ function measuredNote(measured: MeasuredLoss | undefined): string[] {
   const over = `over ${grouped(tokens)} tokens in rows of ${grouped(rowLength)}`
   if (task === 'nextToken') {
     const bos = startsWithBos ? 'each beginning with the BOS token' : 'without a BOS token'
-    return [`Perplexity is per token, ${over}, ${bos}.`, '']
+    return [`Perplexity is per token, ${over}, ${bos}${prediction === undefined ? '' : `: ${prediction}`}.`, '']
   }
   if (task === 'hiddenStates') {
     return [`The distance is 1 - cosine of the final hidden states to the dense model's, the mean ${over}.`, '']

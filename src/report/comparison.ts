@@ -20,7 +20,7 @@ export interface Series {
 }
 
 /** Runs of one model, measured on one text. */
-export interface Comparison {
+export interface RunComparison {
   /** Model and text, for a heading. */
   readonly title: string
   readonly task: Task
@@ -41,7 +41,7 @@ export interface ComparedRow {
  * is larger than the row says. Every number was measured; nothing is interpolated. Default shares are every 5 % that all runs
  * reach, or every 1 % where none does. Throws `PlanError` for a share that no run reaches.
  */
-export function compareAt({ series }: Comparison, shares?: readonly number[]): ComparedRow[] {
+export function compareAt({ series }: RunComparison, shares?: readonly number[]): ComparedRow[] {
   const rows = (shares ?? defaultShares(series)).map((share) => ({
     share,
     points: series.map(({ points }) => reaching(points, share)),
@@ -73,7 +73,7 @@ function defaultShares(series: readonly Series[]): number[] {
 const furthest = ({ points }: Series): number => Math.max(...points.map(({ ratio }) => ratio))
 
 /** The cells of a table, the heading first: a share a line, a run a column, each with the share that is really gone. */
-export function cellsOf({ task, series }: Comparison, rows: readonly ComparedRow[]): string[][] {
+export function cellsOf({ task, series }: RunComparison, rows: readonly ComparedRow[]): string[][] {
   const percent = (share: number) => `${(share * 100).toFixed(1)} %`
   const cell = (point: CurvePoint | undefined) =>
     point === undefined ? '—' : `${shownLoss(task, point.loss)} (${percent(point.ratio)})`

@@ -1,5 +1,5 @@
 import { taskLosses } from '../model/task.ts'
-import type { Comparison, CurvePoint, Series } from './comparison.ts'
+import type { CurvePoint, RunComparison, Series } from './comparison.ts'
 
 const [width, height] = [760, 440]
 const plot = { left: 76, right: 536, top: 44, bottom: 384 }
@@ -12,7 +12,7 @@ const dashes = ['', '6 3', '2 3', '8 3 2 3']
  * The curves of a comparison as an SVG picture: share of the parameters removed against the loss, with standard errors where they
  * are known. Perplexities stand on a logarithmic axis, since they are exponentials of what is measured.
  */
-export function curvesSvg({ title, task, series }: Comparison): string {
+export function curvesSvg({ title, task, series }: RunComparison): string {
   const points = series.flatMap((one) => one.points)
   const most = Math.max(...points.map(({ ratio }) => ratio), 1e-3)
   const [low, high] = rangeOf(points)

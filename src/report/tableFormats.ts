@@ -1,4 +1,4 @@
-import type { ComparedRow, Comparison } from './comparison.ts'
+import type { ComparedRow, RunComparison } from './comparison.ts'
 
 /** Cells as a table of Markdown, the first row its heading. */
 export function markdownTable([heading = [], ...rows]: readonly (readonly string[])[]): string {
@@ -33,7 +33,7 @@ function latexText(text: string): string {
 }
 
 /** The same comparison for a program: a run and a share a line, numbers unrounded. */
-export function comparisonCsv({ task, series }: Comparison, rows: readonly ComparedRow[]): string {
+export function comparisonCsv({ task, series }: RunComparison, rows: readonly ComparedRow[]): string {
   const heading = ['share', 'run', 'step', 'removed', 'parameters', 'loss', 'perplexity', 'standard_error']
   const lines = rows.flatMap(({ share, points }) =>
     points.flatMap((point, i) => {

@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { OutputError, PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
-import type { Comparison, Series } from '../report/comparison.ts'
+import type { RunComparison, Series } from '../report/comparison.ts'
 import { curvesSvg } from '../report/curvesSvg.ts'
 import { type CurveFile, isCurveName, readCurveFile } from './curveFile.ts'
 import { type PlanFile, readPlanFile } from './planFile.ts'
@@ -24,7 +24,7 @@ interface Run {
  * The curves of runs of one model on one text: those that `evaluate --curve` wrote, or, where the runs have none in common, the losses
  * of the calibration text, if it is the same for all. Throws `PlanError` for runs that cannot be compared.
  */
-export async function compareRuns({ runs: paths, text }: CompareRequest): Promise<Comparison> {
+export async function compareRuns({ runs: paths, text }: CompareRequest): Promise<RunComparison> {
   const runs = await Promise.all(paths.map(openRun))
   const [first, ...others] = runs
   if (first === undefined) throw new PlanError('compare: no run is named, expected run directories')
@@ -52,7 +52,7 @@ export async function compareRuns({ runs: paths, text }: CompareRequest): Promis
 }
 
 /** Writes the curves as a picture, over an older picture only. Throws `OutputError` for any other file that is there. */
-export async function writeCurves(path: string, comparison: Comparison): Promise<void> {
+export async function writeCurves(path: string, comparison: RunComparison): Promise<void> {
   const found = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw new OutputError(`${path}: cannot be written (${error.message}); name another file`, { cause: error })
@@ -91,7 +91,7 @@ function commonCurves(runs: readonly Run[], asked: string | undefined): CurveFil
 
 const keyOf = ({ sha256, prediction = '' }: CurveFile['text'], task: string) => `${sha256} ${prediction} ${task}`
 
-function onCalibration(runs: readonly Run[], names: readonly string[]): Comparison {
+function onCalibration(runs: readonly Run[], names: readonly string[]): RunComparison {
   const [{ file }] = runs as [Run, ...Run[]]
   const { calibration, model, task = 'nextToken' } = file
   const stranger = runs.find(

@@ -29,6 +29,7 @@ describe.each(unitCases)('$tokenizer with the template $template', ({ tokenizer:
   it('gives the ids of transformers, one conversation a row, and predicts every token but the first', async () => {
     const { tokenizer, template } = await opened(name, goldenChat.templates[key]!)
     const rows = conversationRows(goldenConversations, tokenizer, options(template))
+    expect(rows.description.tokens).toBe(encoded.reduce((total, { ids }) => total + ids.length, 0))
     for (const [row, { ids }] of encoded.entries()) {
       const start = row * rows.rowLength
       expect(rows.lengths?.[row]).toBe(ids.length)

@@ -39,7 +39,8 @@ describe('conversations', () => {
   it('calibrate a run, whose plan says what was predicted', async () => {
     const output = join(folder, 'run')
     const chat = `--model ${model} --dataset ${rows} --nsamples 4 --loss-on answers`
-    const run = `prune ${chat} --output ${output} --remove 1 --no-export --threads 1`
+    const evaluation = '--eval-dataset embedded:test --eval-nsamples 2 --eval-seqlen 32'
+    const run = `prune ${chat} ${evaluation} --eval-loss-on all --output ${output} --remove 1 --no-export --threads 1`
     const finished = await blockpruner(run.split(' '))
     expect(finished.code, finished.stderr).toBe(0)
     const file = await readPlanFile(join(output, 'plan.json'))

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { type Comparison, cellsOf, compareAt } from '../../src/report/comparison.ts'
+import { cellsOf, compareAt, type RunComparison } from '../../src/report/comparison.ts'
 import { curvesSvg } from '../../src/report/curvesSvg.ts'
 import { comparisonCsv, latexTable, markdownTable } from '../../src/report/tableFormats.ts'
 
 const point = (step: number, ratio: number, loss: number) => ({ step, ratio, loss, parameters: 1000 - 1000 * ratio })
 
-const comparison: Comparison = {
+const comparison: RunComparison = {
   title: 'model on <text> & more',
   task: 'nextToken',
   series: [

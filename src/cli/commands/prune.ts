@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander'
+import type { LossOn } from '../../data/conversationRows.ts'
 import { PlanError } from '../../errors.ts'
 import { partsOfList } from '../../model/blockList.ts'
 import { shownLoss, taskLosses } from '../../model/task.ts'
@@ -41,6 +42,7 @@ interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly evalDataset?: string
   readonly evalSeqlen?: number
   readonly evalNsamples: number
+  readonly evalLossOn?: LossOn
   readonly export: boolean
   readonly arithmetic: LossArithmetic
   readonly search?: string
@@ -83,6 +85,12 @@ export function pruneCommand(interruption: Interruption): Command {
     .option('--eval-dataset <source>', 'measure dense and pruned model on this text as well')
     .option('--eval-seqlen <t>', 'tokens a row of that text (default: as --seqlen)', count)
     .option('--eval-nsamples <n>', 'rows of that text', count, 64)
+    .addOption(
+      new Option('--eval-loss-on <what>', 'what the loss of that text counts (default: as --loss-on)').choices([
+        'all',
+        'answers',
+      ]),
+    )
     .addOption(
       new Option('--arithmetic <name>', "precise, or released: float32 sums as in the authors' code")
         .choices(['precise', 'released'])
@@ -169,9 +177,10 @@ function evaluationOf(options: PruneOptions) {
       `--eval-dataset ${options.evalDataset}: is the calibration text itself; give another split, such as embedded:test`,
     )
   }
-  const { evalDataset, evalSeqlen = options.seqlen, evalNsamples } = options
+  const { evalDataset, evalSeqlen = options.seqlen, evalNsamples, evalLossOn = options.lossOn } = options
   return {
     ...rowsRequest({ ...options, dataset: evalDataset, seqlen: evalSeqlen, nsamples: evalNsamples }, evalNsamples),
+    lossOn: evalLossOn,
     tokens: undefined,
     texts: undefined,
   }
