@@ -188,15 +188,16 @@ function mergesOf(rules: Json): (readonly [string, string])[] {
 }
 
 function specialTokens(model: Model, tokenizer: Json, config: Json, ids: ReadonlyMap<string, number>): Metadata {
+  const size = model.sizes['V']!
   const metadata = new Map<string, GgufValue>()
   const idOf = (role: string): number | undefined => {
     const token = config[`${role}_token`]
     const content = typeof token === 'string' ? token : ((token ?? {}) as Json)['content']
     const named = typeof content === 'string' ? ids.get(content) : undefined
     const configured = model.config[`${role}_token_id`]
-    return (
-      named ?? (typeof configured === 'number' ? configured : Array.isArray(configured) ? configured[0] : undefined)
-    )
+    const id: unknown = named ?? (Array.isArray(configured) ? configured[0] : configured)
+    // configs say "none" by -1, and forget to follow a vocabulary that grew or shrank
+    return typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < size ? id : undefined
   }
   const keys = { bos: 'bos', eos: 'eos', pad: 'padding', unk: 'unknown' }
   for (const [role, key] of Object.entries(keys)) {

@@ -7,12 +7,15 @@ import type { Model } from '../model/model.ts'
 import type { PruningPlan } from '../types.ts'
 import { type ExportedFiles, exportedFiles } from './exportedFiles.ts'
 import { compareMergekit, compareNemotron, compareOnnx } from './sameFiles.ts'
+import { compareTokenizer } from './sameTokenizer.ts'
 import { compareWeights, type WeightsCompared } from './sameWeights.ts'
 
 /** An export whose record, structure and weights are those of its plan. */
 export interface CheckedContents {
   /** It says of itself what it was made from. */
   readonly isRecorded: boolean
+  /** Ids of a text for which its tokenizer agrees with the model's; 0: not asked. */
+  readonly ids: number
   /** Tensors compared value by value or byte by byte. */
   readonly tensors: number
   /** Of an export that our reader opens. */
@@ -39,22 +42,23 @@ export async function checkContents(
   const asked = await exportRecord(model, plan)
   if (record !== undefined) checkRecord(path, record, asked, options)
   const isRecorded = record !== undefined
-  if (format === 'nemotron') return { isRecorded, tensors: await compareNemotron(path, model, plan) }
+  const ids = await compareTokenizer(path, format, model)
+  if (format === 'nemotron') return { isRecorded, ids, tensors: await compareNemotron(path, model, plan) }
   if (format === 'mergekit') {
     await compareMergekit(path, model, plan)
-    return { isRecorded, tensors: 0 }
+    return { isRecorded, ids, tensors: 0 }
   }
   if (format === 'onnx') {
     let tensors = 0
     for (const dtype of variants) {
       tensors += await compareOnnx(path, model, plan, dtype as OnnxDtype, record, asked.version)
     }
-    return { isRecorded, tensors }
+    return { isRecorded, ids, tensors }
   }
   const found = await openModel(path, path)
   try {
     const weights = await compareWeights(path, applyPlan(model, plan), found)
-    return { isRecorded, tensors: weights.names.size, weights }
+    return { isRecorded, ids, tensors: weights.names.size, weights }
   } finally {
     await found.weights.close()
   }
@@ -85,8 +89,9 @@ export class OtherPlanError extends OutputError {
 }
 
 /** One line for people. */
-export function describeContents({ isRecorded, tensors, weights }: CheckedContents): string {
-  const said = isRecorded ? 'its plan and model are those given' : 'says nothing of its plan and model'
+export function describeContents({ isRecorded, ids, tensors, weights }: CheckedContents): string {
+  const made = isRecorded ? 'its plan and model are those given' : 'says nothing of its plan and model'
+  const said = ids === 0 ? made : `${made}; its tokenizer gives the same ${ids} ids`
   if (weights === undefined) return `${said}; ${tensors} tensors are the plan's, byte for byte`
   const { equal, rounded, near } = weights
   const parts = [

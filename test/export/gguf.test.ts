@@ -1,13 +1,14 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { loadTokenizer } from '../../src/data/tokenizer.ts'
 import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { CheckpointError, PlanError, UnsupportedModelError } from '../../src/errors.ts'
 import { describeGguf, exportGguf } from '../../src/export/gguf.ts'
 import { ropeMetadata } from '../../src/export/ggufMetadata.ts'
 import { openGgufFile } from '../../src/format/gguf/openGgufFile.ts'
+import { writeGguf } from '../../src/format/gguf/writeGguf.ts'
 import { applyPlan } from '../../src/model/applyPlan.ts'
 import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
@@ -301,6 +302,54 @@ test('a tokenizer built from tokenizer.json gives the ids of the original when r
     expect(theirs!.encode(text)).toEqual(ours!.encode(text))
   } finally {
     await reopened.weights.close()
+  }
+})
+
+test('leaves ids of special tokens out that are none of the vocabulary', async () => {
+  const path = join(folder, 'special.gguf')
+  const V = brown.sizes['V']!
+  const config = { ...brown.config, bos_token_id: -1, eos_token_id: [V, 1], pad_token_id: 4 }
+  // without names for them in tokenizer_config.json the ids of config.json count
+  const assets = new Map([...brown.assets].filter(([name]) => name === 'tokenizer.json'))
+  await exportGguf({ ...brown, config, assets }, emptyPlan, path)
+  const file = await openGgufFile(path)
+  await file.close()
+  const named = ['bos', 'eos', 'padding'].map(
+    (role) => file.metadata.get(`tokenizer.ggml.${role}_token_id`)?.value.value,
+  )
+  expect(named).toEqual([undefined, undefined, 4])
+  await openModel('special', path).then(({ weights }) => weights.close())
+})
+
+test('warns of an id of a special token that is none of the vocabulary, and reads the file without it', async () => {
+  const [path, changed] = [join(folder, 'ids.gguf'), join(folder, 'changed-ids.gguf')]
+  await exportGguf(brown, emptyPlan, path)
+  const file = await openGgufFile(path)
+  const tensors = []
+  for (const { name, type, shape } of file.tensors.values()) {
+    const bytes = await file.readTensorBytes(name)
+    tensors.push({ name, type, shape, data: () => [bytes] })
+  }
+  const metadata = new Map([...file.metadata].map(([key, { value }]) => [key, value]))
+  metadata.set('tokenizer.ggml.padding_token_id', { type: 'int32', value: -1 })
+  metadata.set('tokenizer.ggml.unknown_token_id', { type: 'uint32', value: 2 ** 32 - 1 })
+  await file.close()
+  await writeGguf(changed, metadata, tensors)
+  const warnings = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+  try {
+    const model = await openModel('changed', changed)
+    const tokenizer = await loadTokenizer(model.assets, model.sizes['V']!)
+    expect(tokenizer.encode('The law').length).toBeGreaterThan(0)
+    expect(model.config['pad_token_id']).toBeNull()
+    await model.weights.close()
+    expect(warnings.mock.calls.map(([message]) => message)).toEqual([
+      expect.stringMatching(
+        /metadata "tokenizer\.ggml\.padding_token_id" is -1, expected one of the 4096 tokens; it is ignored/,
+      ),
+      expect.stringMatching(/unknown_token_id" is 4294967295/),
+    ])
+  } finally {
+    warnings.mockRestore()
   }
 })
 

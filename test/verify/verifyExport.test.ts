@@ -18,7 +18,7 @@ import { openModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan } from '../../src/model/plan.ts'
 import type { PruningPlan } from '../../src/types.ts'
-import { OtherPlanError } from '../../src/verify/checkContents.ts'
+import { checkContents, OtherPlanError } from '../../src/verify/checkContents.ts'
 import { scoreInChild } from '../../src/verify/childProcess.ts'
 import type { ScoreRequest } from '../../src/verify/consumer.ts'
 import { describeResult, verifyExport } from '../../src/verify/verifyExport.ts'
@@ -121,7 +121,9 @@ describe('verifying a GGUF file', () => {
         `; the weights as stored are within ${bits}-bit rounding of the plan, not equal to it: top-1`,
       )
       expect(lines).toEqual([
-        expect.stringMatching(/its plan and model are those given; of \d+ tensors .* \d+ rounded/),
+        expect.stringMatching(
+          /its plan and model are those given; its tokenizer gives the same \d+ ids; of \d+ tensors .* \d+ rounded/,
+        ),
       ])
     }
   })
@@ -169,6 +171,36 @@ describe('verifying a GGUF file', () => {
   })
 })
 
+describe('the tokenizer of an export', () => {
+  test('that gives other ids than the model is refused, whatever the format', async () => {
+    const branch: PruningPlan = { blocks: ['decoder.5.attention'], units: {} }
+    const exporters = {
+      huggingface: (of: Model, path: string) => exportHuggingFace(of, branch, path),
+      onnx: (of: Model, path: string) => exportOnnx(of, branch, path),
+      nemotron: (of: Model, path: string) => exportNemotron(of, branch, path),
+      gguf: (of: Model, path: string) => exportGguf(of, branch, `${path}.gguf`),
+    }
+    const text = Buffer.from(await brown.assets.get('tokenizer.json')!()).toString()
+    const json = JSON.parse(text)
+    // its merges are gone
+    json.model.merges = []
+    const other = {
+      ...brown,
+      assets: new Map([...brown.assets, ['tokenizer.json', async () => Buffer.from(JSON.stringify(json))]]),
+    }
+    for (const [format, write] of Object.entries(exporters)) {
+      const path = join(folder, `tokens-${format}`)
+      await write(other, path)
+      const place = format === 'gguf' ? `${path}.gguf` : path
+      await expect(checkContents(place, brown, branch), format).rejects.toThrow(
+        /its tokenizer gives other ids than the model's, \[/,
+      )
+      const { ids } = await checkContents(place, other, branch)
+      expect(ids).toBeGreaterThan(100)
+    }
+  })
+})
+
 describe('verifying folders for other software', () => {
   const branch: PruningPlan = { blocks: ['decoder.5.attention', 'decoder.2.mlp'], units: {} }
   const swapped: PruningPlan = { blocks: ['decoder.6.attention', 'decoder.2.mlp'], units: {} }
@@ -193,7 +225,9 @@ describe('verifying folders for other software', () => {
     const lines: string[] = []
     const results = await verifyExport(path, brown, branch, rows, { engine, onContents: (line) => lines.push(line) })
     expect(results.map(({ precision }) => precision)).toEqual(['fp32', 'q8', 'q4'])
-    expect(lines).toEqual([expect.stringMatching(/given; \d{3,} tensors are the plan's, byte for byte/)])
+    expect(lines).toEqual([
+      expect.stringMatching(/given; its tokenizer .* ids; \d{3,} tensors are the plan's, byte for byte/),
+    ])
     await expect(verified(path, swapped)).rejects.toThrow(OtherPlanError)
     await damage(join(path, 'onnx', 'model_q4.onnx_data'), 100_000, 1)
     await expect(verified(path, branch)).rejects.toThrow(/model_q4\.onnx_data: the bytes of "\S+" are not those/)

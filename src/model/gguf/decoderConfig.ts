@@ -1,6 +1,6 @@
 import { CheckpointError, UnsupportedModelError } from '../../errors.ts'
 import type { GgufFile } from '../../format/gguf/openGgufFile.ts'
-import { optionalInteger, optionalNumber, optionalUniformInteger, requiredInteger } from './fields.ts'
+import { optionalInteger, optionalNumber, optionalTokenId, optionalUniformInteger, requiredInteger } from './fields.ts'
 
 /** The sizes that every decoder's metadata holds, under the names of config.json. */
 export interface DecoderSizes {
@@ -84,9 +84,9 @@ export function vocabularySize(file: GgufFile): number {
 /** `bos_token_id`, `eos_token_id`, `pad_token_id` as far as the file names them, and whether the head is the embedding. */
 export function decoderEnds(file: GgufFile): Readonly<Record<string, unknown>> {
   return {
-    bos_token_id: optionalInteger(file, 'tokenizer.ggml.bos_token_id') ?? null,
-    eos_token_id: optionalInteger(file, 'tokenizer.ggml.eos_token_id') ?? null,
-    pad_token_id: optionalInteger(file, 'tokenizer.ggml.padding_token_id') ?? null,
+    bos_token_id: optionalTokenId(file, 'tokenizer.ggml.bos_token_id') ?? null,
+    eos_token_id: optionalTokenId(file, 'tokenizer.ggml.eos_token_id') ?? null,
+    pad_token_id: optionalTokenId(file, 'tokenizer.ggml.padding_token_id') ?? null,
     tie_word_embeddings: !file.tensors.has('output.weight'),
   }
 }

@@ -119,3 +119,22 @@ export function optionalUniformInteger(source: MetadataSource, key: string, laye
   if (!Number.isSafeInteger(first) || first < 0) throw mistyped(source, key, `${layers} whole numbers`)
   return first
 }
+
+/** Warned of once each: a file's tokenizer is built of the same metadata in several places. */
+const warned = new Set<string>()
+
+/**
+ * The id that a file names for a purpose. One that is not among its tokens is warned of and ignored, as in llama.cpp: converters
+ * write -1, or an id of the vocabulary as it was before.
+ */
+export function optionalTokenId(source: MetadataSource, key: string): number | undefined {
+  const entry = source.metadata.get(key)?.value
+  if (entry === undefined) return undefined
+  const id = Number(entry.value)
+  const tokens = optionalStrings(source, 'tokenizer.ggml.tokens')?.length ?? 2 ** 31
+  if (Number.isInteger(id) && id >= 0 && id < tokens) return id
+  const message = `${source.path}: metadata "${key}" is ${id}, expected one of the ${tokens} tokens; it is ignored`
+  if (!warned.has(message)) process.emitWarning(message)
+  warned.add(message)
+  return undefined
+}

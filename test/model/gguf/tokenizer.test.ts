@@ -162,11 +162,6 @@ describe('byte-level BPE', () => {
       /merge 0 is "a zzzz", expected two tokens that together are a third/,
     ],
     [
-      'an id beyond the list',
-      { 'tokenizer.ggml.eos_token_id': number(99999) },
-      /"tokenizer\.ggml\.eos_token_id" is 99999/,
-    ],
-    [
       'types of another number of tokens',
       { 'tokenizer.ggml.token_type': { type: 'array', elementType: 'int32', value: new Int32Array(3) } },
       /"tokenizer\.ggml\.token_type" is an array of int32, expected an array of \d+ numbers/,

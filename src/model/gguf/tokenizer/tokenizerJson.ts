@@ -1,5 +1,5 @@
 import { UnsupportedModelError } from '../../../errors.ts'
-import { type MetadataSource, optionalInteger, optionalString, optionalStrings } from '../fields.ts'
+import { type MetadataSource, optionalInteger, optionalString, optionalStrings, optionalTokenId } from '../fields.ts'
 import { byteLevelBpe } from './byteLevelBpe.ts'
 import { sentencePiece } from './sentencePiece.ts'
 import type { Ends, SpecialRole, Vocabulary } from './vocabulary.ts'
@@ -79,7 +79,7 @@ function chatTemplate(source: MetadataSource): unknown {
 
 /** generation_config.json: the ends of a text, the end of a turn among them. */
 export function generationConfig(source: MetadataSource): object {
-  const id = (name: string) => optionalInteger(source, `tokenizer.ggml.${name}_token_id`)
+  const id = (name: string) => optionalTokenId(source, `tokenizer.ggml.${name}_token_id`)
   const ends = [...new Set([id('eos'), id('eot'), id('eom')].filter((end) => end !== undefined))]
   const bos = id('bos')
   const pad = id('padding')

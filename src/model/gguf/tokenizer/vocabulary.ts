@@ -1,5 +1,5 @@
 import { CheckpointError } from '../../../errors.ts'
-import { type MetadataSource, optionalBoolean, optionalInteger, optionalNumbers, requiredStrings } from '../fields.ts'
+import { type MetadataSource, optionalBoolean, optionalNumbers, optionalTokenId, requiredStrings } from '../fields.ts'
 
 /** `tokenizer.ggml.token_type`. */
 export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const
@@ -34,7 +34,7 @@ const specialKeys: Readonly<Record<SpecialRole, string>> = {
 
 /**
  * The token list of a file. `defaults` are the ids llama.cpp assumes for a role the file is silent on. Throws
- * `CheckpointError` for a token listed twice or an id outside the list.
+ * `CheckpointError` for a token listed twice.
  */
 export function vocabularyOf(source: MetadataSource, defaults: Partial<Record<SpecialRole, number>> = {}): Vocabulary {
   // llama.cpp gives empty tokens a name, as a vocabulary has one entry for each text
@@ -52,14 +52,9 @@ export function vocabularyOf(source: MetadataSource, defaults: Partial<Record<Sp
   const types = optionalNumbers(source, 'tokenizer.ggml.token_type', tokens.length)
   const specialOf = (role: SpecialRole): Token | undefined => {
     const key = `tokenizer.ggml.${specialKeys[role]}`
-    const named = optionalInteger(source, key)
-    const content = tokens[named ?? defaults[role] ?? -1]
-    if (content === undefined && named !== undefined) {
-      throw new CheckpointError(
-        `${source.path}: metadata "${key}" is ${named}, expected one of the ${tokens.length} tokens; is the vocabulary damaged?`,
-      )
-    }
-    return content === undefined ? undefined : { id: named ?? defaults[role] ?? -1, content }
+    const id = optionalTokenId(source, key) ?? defaults[role] ?? -1
+    const content = tokens[id]
+    return content === undefined ? undefined : { id, content }
   }
   return {
     path: source.path,
