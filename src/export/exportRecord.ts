@@ -6,6 +6,7 @@ import { contentHash } from '../model/contentHash.ts'
 import type { Model } from '../model/model.ts'
 import { planKey } from '../model/plan.ts'
 import type { ModelConfig, PruningPlan } from '../types.ts'
+import { withPublicNames } from './publicName.ts'
 
 /** What an export says of its making, in the metadata of every format: by it `verify` knows a file of another plan or model. */
 export interface ExportRecord {
@@ -53,9 +54,9 @@ function parsed(found: unknown): ExportRecord | undefined {
   return data && { planSha256: data.plan_sha256, sourceSha256: data.source_sha256, version: data.version }
 }
 
-/** `config` with the record in the place of any other: the dense model may have been an export itself. */
+/** `config` as it is published: with the record in the place of any other (the dense model may have been an export itself). */
 export function withRecord(config: ModelConfig, record: ExportRecord): ModelConfig {
-  return { ...config, [configKey]: entriesOf(record) }
+  return { ...withPublicNames(config), [configKey]: entriesOf(record) }
 }
 
 /** The record in a config.json; undefined where there is none, or no whole one. */

@@ -20,6 +20,7 @@ import type {
   WeightStore,
   WeightTable,
 } from '../types.ts'
+import { writeAssets } from './assets.ts'
 import { configText } from './configText.ts'
 import { exportRecord, withRecord } from './exportRecord.ts'
 import { type ExportForm, type Layout, layoutInPlace, layoutOf, type NewLayer } from './layout.ts'
@@ -99,7 +100,7 @@ export async function exportHuggingFace(
         ...(onProgress === undefined ? {} : { onProgress }),
         signal,
       })
-      for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
+      await writeAssets(model, folder)
       if (remote !== undefined) await writeFileAtomic(join(folder, `${remoteModule}.py`), remote)
       await writeFileAtomic(join(folder, 'README.md'), card)
       await writeFileAtomic(join(folder, 'config.json'), await configText(model, recorded))

@@ -9,6 +9,7 @@ import { emptyPlan } from '../model/plan.ts'
 import type { PruningPlan, StopSignal } from '../types.ts'
 import { exportRecord, recordEntries } from './exportRecord.ts'
 import { layoutOf } from './layout.ts'
+import { publicName } from './publicName.ts'
 
 /**
  * The mergekit configuration (`merge_method: passthrough`) that builds the same model from the dense one, `baseModel` or what
@@ -17,7 +18,7 @@ import { layoutOf } from './layout.ts'
  *
  * Format: arcee-ai/mergekit, README.
  */
-export function mergekitYaml(model: Model, plan: PruningPlan, baseModel: string = model.id): string {
+export function mergekitYaml(model: Model, plan: PruningPlan, baseModel: string = publicName(model.id)): string {
   if (isGgufPath(model.path)) {
     throw new UnsupportedModelError(
       `${model.id}: is a GGUF file, expected a model that mergekit reads, a folder or a hub id; export to huggingface or gguf`,

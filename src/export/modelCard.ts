@@ -2,6 +2,7 @@ import { basename } from 'node:path'
 import { shownLoss, type Task, taskLosses } from '../model/task.ts'
 import type { Block } from '../types.ts'
 import type { ExportForm } from './layout.ts'
+import { publicName } from './publicName.ts'
 
 /** A loss before and after, with what made the numbers. */
 export interface MeasuredLoss {
@@ -82,7 +83,9 @@ function frontMatter({ baseModel, license, form }: ModelCard): string {
 function measuredRow(measured: MeasuredLoss | undefined): string[] {
   if (measured === undefined) return []
   const { task, dataset, dense, pruned } = measured
-  return [`| ${taskLosses[task].name}, ${cell(dataset)} | ${shownLoss(task, dense)} | ${shownLoss(task, pruned)} |`]
+  return [
+    `| ${taskLosses[task].name}, ${cell(publicName(dataset))} | ${shownLoss(task, dense)} | ${shownLoss(task, pruned)} |`,
+  ]
 }
 
 function measuredNote(measured: MeasuredLoss | undefined): string[] {

@@ -7,6 +7,7 @@ import { objectOf } from '../model/configValue.ts'
 import type { Model } from '../model/model.ts'
 import { outputBiasesOf } from '../model/outputBias.ts'
 import type { ModelConfig, PruningPlan, StopSignal } from '../types.ts'
+import { writeAssets } from './assets.ts'
 import { exportRecord, withRecord } from './exportRecord.ts'
 import { describeExport } from './huggingface.ts'
 
@@ -50,7 +51,7 @@ export async function exportNemotron(
         ...(onProgress === undefined ? {} : { onProgress }),
         signal,
       })
-      for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
+      await writeAssets(model, folder)
       await writeFileAtomic(join(folder, `${decilmModule}.py`), decilmCode)
       await writeFileAtomic(join(folder, 'README.md'), card(model, widths))
       await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(recorded, undefined, 2)}\n`)

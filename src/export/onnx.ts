@@ -8,6 +8,7 @@ import { opsets } from '../graph/toOnnx.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
 import type { PruningPlan, StopSignal } from '../types.ts'
+import { writeAssets } from './assets.ts'
 import { type ExportRecord, exportRecord, recordEntries, withRecord } from './exportRecord.ts'
 import { cacheLayers, onnxConfig } from './onnxConfig.ts'
 import { type ExternalData, layOutData, writeData } from './onnxExternalData.ts'
@@ -109,7 +110,7 @@ export async function exportOnnx(
         const sizeBytes = data.files.reduce((total, file) => total + file.sizeBytes, bytes.length)
         files.push({ dtype, name, sizeBytes })
       }
-      for (const [name, read] of model.assets) await writeFileAtomic(join(folder, name), await read())
+      await writeAssets(model, folder)
       await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(config, undefined, 2)}\n`)
       return { caches: cacheLayers(graphs), files }
     },

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { openEngine } from '../engine/threadEngine.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
+import { publicName } from '../export/publicName.ts'
 import type { Engine } from '../measures/measurement.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
@@ -79,7 +80,8 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
 /** How the blocks were chosen, and what that cost where the plan says it: on the text that they were chosen by. */
 function originOf(file: PlanFile, steps: number | undefined): { method: string; measured?: MeasuredLoss } {
   const { method, calibration, task = 'nextToken', dense } = file
-  const { source, tokens, rowLength, bos, prediction } = calibration
+  const { tokens, rowLength, bos, prediction } = calibration
+  const source = publicName(calibration.source)
   const taken = steps ?? file.steps.length
   return {
     method: `${method} on ${source}, ${calibration.rows} rows of ${rowLength} tokens`,

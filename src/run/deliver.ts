@@ -1,5 +1,6 @@
 import type { Comparison } from '../evaluate/compare.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
+import { publicName } from '../export/publicName.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Objective } from '../types.ts'
 import { type ExportedFormats, expectedPredictions, exportFormats, inRunDirectory } from './exportFormats.ts'
@@ -34,7 +35,7 @@ export async function deliver(
     check: { threads, objective: checked, expectedLoss },
     expected,
     huggingFace: {
-      method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${rows.description.source}, ${rows.rows} rows of ${rows.rowLength} tokens`,
+      method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${publicName(rows.description.source)}, ${rows.rows} rows of ${rows.rowLength} tokens`,
       measured: measuredFor(prepared, file, evaluation),
     },
     onConsumer: (line) => onProgress?.({ type: 'consumer', line }),
@@ -48,7 +49,8 @@ function measuredFor(
   file: PlanFile,
   evaluation: Evaluated | undefined,
 ): MeasuredLoss {
-  const { source, tokens, rowLength, bos, prediction } = (text?.rows ?? rows).description
+  const { tokens, rowLength, bos, prediction, source: name } = (text?.rows ?? rows).description
+  const source = publicName(name)
   const found = evaluation && lossesOf(evaluation)
   return {
     task,
