@@ -109,6 +109,8 @@ export interface Score {
   /** Blocks that would go with it, where a step removes several. */
   readonly others?: readonly BlockId[] | undefined
   readonly loss: number
+  /** It was not measured on all rows in this step: `loss` is what a search thinks of it. */
+  readonly estimated?: true | undefined
 }
 
 /** One removal chosen by a method. */

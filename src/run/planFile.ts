@@ -110,7 +110,12 @@ const blockId = z.templateLiteral([
   z.enum(['attention', 'crossAttention', 'mlp']),
 ]) as unknown as z.ZodType<BlockId>
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits')
-const score = z.strictObject({ block: blockId, others: z.array(blockId).readonly().optional(), loss: z.number() })
+const score = z.strictObject({
+  block: blockId,
+  others: z.array(blockId).readonly().optional(),
+  loss: z.number(),
+  estimated: z.literal(true).optional(),
+})
 
 const inputsSchema = z.object({
   model: z.object({

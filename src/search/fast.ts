@@ -1,10 +1,11 @@
 import { EngineError } from '../errors.ts'
+import { lowest } from '../methods/greedy.ts'
 import { defineMethod, type LoopOptions, type Steps } from '../methods/method.ts'
 import { named } from '../methods/removeInOrder.ts'
 import { singleRemovable } from '../methods/units.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
-import type { BlockId, RowObjective } from '../types.ts'
+import type { BlockId, RowObjective, Score } from '../types.ts'
 import { type Candidates, movesFor, withoutBlocks } from './candidates.ts'
 import { Increases } from './increases.ts'
 import { quarters } from './race.ts'
@@ -44,7 +45,8 @@ const heat = 2
  * whoever is known to be poor is left alone, and whoever only looked poor on a few rows is tried again.
  *
  * What is yielded was measured on all rows, so its loss is the exact search's for the same plan; a second-best block is picked now
- * and then where the rows disagree. `runnerUp` is the best other candidate that was measured on all rows.
+ * and then where the rows disagree. `runnerUp` is the best other candidate by all that is known of it: measured on all rows as
+ * well, or, where it was not worth that, `estimated`.
  */
 export async function* fast(
   model: Model,
@@ -79,7 +81,7 @@ export async function* fast(
     }
     const order = new Map(open.map((blocks, i) => [`${blocks}`, i]))
     const place = ({ blocks }: Whole) => order.get(`${blocks}`)!
-    const [winner, second] = [...whole.values()]
+    const [winner] = [...whole.values()]
       .filter(({ loss }) => Number.isFinite(loss))
       .sort((a, b) => a.loss - b.loss || place(a) - place(b))
     if (winner === undefined) {
@@ -88,11 +90,13 @@ export async function* fast(
           'is the model damaged beyond what was removed?',
       )
     }
-    plan = withoutBlocks(plan, winner.blocks)
+    const { blocks, loss } = winner
+    const others = open.filter((group) => group !== blocks)
+    const runnerUp = secondBest(others, increases, whole, objective.combine(base!))
+    plan = withoutBlocks(plan, blocks)
     base = winner.values
     increases.nextStep()
-    const { blocks, loss } = winner
-    yield { plan, removed: blocks, loss, ...(second && { runnerUp: named(second.blocks, second.loss) }) }
+    yield { plan, removed: blocks, loss, ...(runnerUp && { runnerUp }) }
   }
 }
 
@@ -101,6 +105,24 @@ interface Whole {
   readonly blocks: readonly BlockId[]
   readonly values: Float64Array
   readonly loss: number
+}
+
+/** The lowest of `others` by its loss where that was measured on all rows, else by what its rows and earlier steps say of it. */
+function secondBest(
+  others: readonly (readonly BlockId[])[],
+  increases: Increases,
+  whole: ReadonlyMap<string, Whole>,
+  base: number,
+): Score | undefined {
+  const spread = increases.spread()
+  const second = lowest(
+    others.map((blocks) => {
+      const measured = whole.get(`${blocks}`)
+      return { blocks, measured, loss: measured?.loss ?? base + increases.estimate(`${blocks}`, spread).mean }
+    }),
+  )
+  if (second === undefined) return undefined
+  return { ...named(second.blocks, second.loss), ...(second.measured === undefined && { estimated: true }) }
 }
 
 /** Who may still be better than the best that was measured on all rows, the most promising few; all that were never tried. */

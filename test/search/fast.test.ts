@@ -26,6 +26,31 @@ describe('the fast search', () => {
     }
   })
 
+  it('names the runner-up of every step but the last: measured on all rows, or said to be an estimate', async () => {
+    let [measured, estimated] = [0, 0]
+    for (const seed of [1, 2, 3]) {
+      const loss = toyLoss(model, seed)
+      const objective = toyObjective(
+        8,
+        (removed, row) => loss(removed) + 0.1 * Math.sin(row * 7 + removed.length) + row,
+      )
+      const steps = await collect(fast(model, objective), blocks(30))
+      expect(steps).toHaveLength(30)
+      for (const { plan, removed, loss: own, runnerUp } of steps.slice(0, -1)) {
+        expect(runnerUp!.loss).toBeGreaterThanOrEqual(own)
+        if (runnerUp!.estimated) estimated += 1
+        else {
+          measured += 1
+          const rival = { ...plan, blocks: [...plan.blocks.filter((id) => !removed.includes(id)), runnerUp!.block] }
+          expect(await objective.evaluate([rival])).toEqual([runnerUp!.loss])
+        }
+      }
+      expect(steps.at(-1)!.runnerUp).toBeUndefined()
+    }
+    expect(measured).toBeGreaterThan(5)
+    expect(estimated).toBeGreaterThan(5)
+  })
+
   it('needs a tenth of the evaluated rows', async () => {
     const large = toyModel(30)
     const [exactly, quickly] = [toyObjective(8, agreeing(1)), toyObjective(8, agreeing(1))]

@@ -29,7 +29,7 @@ function textOf(file: PlanFile): string {
     '',
     strip(file),
     '',
-    `dense ${name} ${shownLoss(task, dense.loss)}${dense.check ? `, on the check rows ${shownLoss(task, dense.check.loss)}` : ''}; losses are ${unit}, margins the runner-up's loss minus the chosen one's`,
+    `dense ${name} ${shownLoss(task, dense.loss)}${dense.check ? `, on the check rows ${shownLoss(task, dense.check.loss)}` : ''}; losses are ${unit}, margins the runner-up's loss minus the chosen one's${file.steps.some(({ runnerUp }) => runnerUp?.estimated) ? '; ~ by an estimate of it' : ''}`,
   ].join('\n')
 }
 
@@ -56,11 +56,17 @@ function stepTable({ dense, steps, task = 'nextToken' }: PlanFile): string {
       above(step.loss),
       ...(dense.check ? [step.check ? shownLoss(task, step.check.loss) : '—'] : []),
       step.runnerUp?.block ?? '—',
-      step.margin?.toFixed(5) ?? '—',
+      marginText(step),
       `${step.parameters}`,
       (step.ratio * 100).toFixed(1),
     ]),
   ])
+}
+
+/** An estimated margin is marked. */
+function marginText({ margin, runnerUp }: PlanFile['steps'][number]): string {
+  if (margin === undefined) return '—'
+  return `${runnerUp?.estimated ? '~' : ''}${margin.toFixed(5)}`
 }
 
 /** Columns of a terminal. */
