@@ -12,7 +12,8 @@ import { methods, pruneModel } from '../dist/index.js'
 import { versions } from '../dist/run/versions.js'
 
 const all = methods.flatMap(({ name }) => {
-  if (name === 'blockpruner') return [name, `${name}:search=fast`, `${name}:search=fast+objective=kl`]
+  if (name === 'given') return []
+  if (name === 'blockpruner') return [`${name}:search=exact`, `${name}:search=fast`, `${name}:search=fast+objective=kl`]
   return name === 'shortened-llama' ? [name, `${name}:criterion=magnitude`] : [name]
 })
 const { values: options } = parseArgs({

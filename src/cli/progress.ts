@@ -1,6 +1,7 @@
 import { createLogUpdate } from 'log-update'
 import { shownLoss, type Task, taskLosses } from '../model/task.ts'
 import type { PruneProgress } from '../run/pruneRequest.ts'
+import { bytes, duration, progressText } from './progressText.ts'
 
 /** Shows how far a run is: a nested bar on a terminal, plain lines in a log, or nothing. Always on stderr. */
 export interface ProgressDisplay {
@@ -48,6 +49,8 @@ function describer(): (progress: PruneProgress) => string | undefined {
         return `timed: a pass takes ${progress.seconds.toPrecision(3)} s; without all that may go it is ${progress.most.toFixed(2)} times as fast`
       case 'dense':
         return `dense: ${loss(progress.loss)}`
+      case 'cost':
+        return costText(progress)
       case 'step': {
         const { removed, ratio } = progress.step
         const what = removed.length === 0 ? 'units inside blocks' : removed.join(' ')
@@ -63,11 +66,21 @@ function describer(): (progress: PruneProgress) => string | undefined {
   }
 }
 
+/** What a run will cost, and the loop that costs less. */
+function costText({ passes, seconds, steps, memoryBytes, cheaper }: Extract<PruneProgress, { type: 'cost' }>): string {
+  const instead =
+    cheaper === undefined ? '' : `; --search ${cheaper.name} takes about ${duration(cheaper.seconds * 1000)}`
+  return (
+    `cost: about ${Math.ceil(passes)} passes of the text for ${steps} blocks, ${duration(seconds * 1000)}, ` +
+    `${bytes(memoryBytes)} of memory so far${instead}`
+  )
+}
+
 const redrawMs = 100
 
 function bar(): ProgressDisplay {
   const update = createLogUpdate(process.stderr)
-  const [estimate, lineOf] = [estimator(), describer()]
+  const [estimate, lineOf] = [progressText(() => performance.now()), describer()]
   let drawn = 0
   return {
     report(progress) {
@@ -87,85 +100,4 @@ function bar(): ProgressDisplay {
       update.done()
     },
   }
-}
-
-/** Counts steps and candidates and extrapolates the time the remaining candidates take. */
-function estimator() {
-  let total = { steps: undefined as number | undefined, ratio: undefined as number | undefined, blocks: 0 }
-  let [step, share, done, of] = [0, 0, 0, 0]
-  let best = { id: '', loss: Number.POSITIVE_INFINITY, unit: '' }
-  let [evaluated, spentMs, last] = [0, 0, performance.now()]
-  let exporting: string | undefined
-  return {
-    see(progress: PruneProgress) {
-      if (progress.type === 'loaded') {
-        const { budget, candidates } = progress
-        total = {
-          steps: 'remove' in budget ? budget.remove : undefined,
-          ratio: 'ratio' in budget ? budget.ratio : undefined,
-          blocks: candidates,
-        }
-        last = performance.now()
-      } else if (progress.type === 'evaluated') {
-        const now = performance.now()
-        if (!progress.recalled) {
-          evaluated += 1
-          spentMs += now - last
-        }
-        last = now
-        ;[done, of] = [progress.done, progress.of]
-        if (done === 1) best = { id: '', loss: Number.POSITIVE_INFINITY, unit: '' }
-        if (progress.loss < best.loss) {
-          best = { id: progress.plan.blocks.at(-1) ?? 'dense', loss: progress.loss, unit: progress.unit }
-        }
-      } else if (progress.type === 'step') {
-        step = progress.number
-        share = progress.step.ratio
-      } else if (progress.type === 'exporting') {
-        exporting = `writing ${bytes(progress.writtenBytes)} of ${bytes(progress.totalBytes)}`
-      }
-    },
-    text(): string {
-      if (exporting !== undefined) return exporting
-      const steps =
-        total.steps ??
-        (share > 0 && total.ratio !== undefined
-          ? Math.min(total.blocks, Math.ceil((step / share) * total.ratio))
-          : undefined)
-      const progress = total.steps === undefined ? share / (total.ratio ?? 1) : step / total.steps
-      const left = steps === undefined ? undefined : candidatesLeft(total.blocks, step, steps) - done
-      const eta = left === undefined || evaluated === 0 ? '…' : duration((left * spentMs) / evaluated)
-      return [
-        `step ${step + 1} of ${total.steps === undefined ? '~' : ''}${steps ?? '?'}  ${drawBar(progress)}  ETA ${eta}`,
-        `  candidate ${done} of ${of}  ${drawBar(of === 0 ? 0 : done / of)}  best so far ${best.id} ${shown(best)}`,
-      ].join('\n')
-    },
-  }
-}
-
-/** A loss as perplexity, anything else as it is. */
-function shown({ loss, unit }: { readonly loss: number; readonly unit: string }): string {
-  return unit === 'nats per token' ? Math.exp(loss).toFixed(3) : loss.toPrecision(4)
-}
-
-/** Σ over the remaining steps of the blocks still there. */
-function candidatesLeft(blocks: number, step: number, steps: number): number {
-  let left = 0
-  for (let k = step; k < steps; k++) left += blocks - k
-  return left
-}
-
-function drawBar(share: number, width = 24): string {
-  const full = Math.round(Math.min(1, Math.max(0, share)) * width)
-  return `${'█'.repeat(full)}${'░'.repeat(width - full)}`
-}
-
-function duration(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000))
-  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60]
-  return h > 0 ? `${h} h ${m} min` : m > 0 ? `${m} min ${s} s` : `${s} s`
-}
-
-function bytes(count: number): string {
-  return count >= 1e9 ? `${(count / 1e9).toFixed(2)} GB` : `${(count / 1e6).toFixed(1)} MB`
 }

@@ -1,7 +1,7 @@
 import type { Model } from '../model/model.ts'
 import { movesFor } from '../search/candidates.ts'
 import type { Objective } from '../types.ts'
-import { greedy } from './greedy.ts'
+import { greedy, greedyPasses } from './greedy.ts'
 import { defineMethod, type LoopOptions, type Steps } from './method.ts'
 import { singleRemovable } from './units.ts'
 
@@ -13,6 +13,7 @@ export const method = defineMethod({
   unit: 'block',
   cost: 'n passes a step, greedy',
   options: {},
+  passes: ({ blocks, steps }) => greedyPasses(blocks, steps),
   removable: singleRemovable,
   searchable: true,
   run: ({ objective, moves, ...context }) => greedy(objective, moves.removals, context),

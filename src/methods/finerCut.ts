@@ -5,7 +5,7 @@ import type { Model } from '../model/model.ts'
 import { emptyPlan, remainingBlocks } from '../model/plan.ts'
 import type { Candidates } from '../search/candidates.ts'
 import type { Block, BlockKind, Objective } from '../types.ts'
-import { greedy, withLosses } from './greedy.ts'
+import { greedy, greedyPasses, withLosses } from './greedy.ts'
 import { defineMethod, type LoopOptions, type Steps } from './method.ts'
 import { mayGo, singleRemovable } from './units.ts'
 
@@ -54,6 +54,8 @@ export const method = defineMethod({
   },
   keeps: ({ sizes }, { rows, rowLength, decoder }, { 'top-k': topK }) =>
     rows * (decoder?.rowLength ?? rowLength) * (topK === undefined ? sizes['D']! * 4 : topK * 12),
+  // the second head and the distance cost about as much as the blocks that a candidate does not share
+  passes: ({ blocks, steps }, { 'top-k': topK }) => greedyPasses(blocks, steps) * (topK === undefined ? 2 : 1) + steps,
   removable: singleRemovable,
   searchInstead: 'for FinerCut by a fast search take --method blockpruner --objective js',
   run: ({ model, objective, distance, ...context }, { distance: measure, 'top-k': topK, ...options }) =>

@@ -39,6 +39,11 @@ export async function* greedy(
   }
 }
 
+/** Passes of the loop over `candidates` until `steps` are gone: Σ over the steps of half a pass for each candidate left. */
+export function greedyPasses(candidates: number, steps: number): number {
+  return (steps * candidates - (steps * (steps - 1)) / 2) / 2
+}
+
 /** The steps of a loop that compares plans by something else, with the loss of each, and what it was chosen by as its score. */
 export async function* withLosses(steps: Steps, objective: Objective, signal?: LoopOptions['signal']): Steps {
   for await (const step of steps) {

@@ -28,6 +28,18 @@ export interface Scope {
   readonly keep: ReadonlySet<BlockId>
 }
 
+/** How large a search is, for what it will cost. */
+export interface Scale {
+  /** Blocks that may go. */
+  readonly blocks: number
+  /** Layers that hold one of them. */
+  readonly layers: number
+  /** Blocks that have to go. */
+  readonly steps: number
+  /** Rows of the calibration text. */
+  readonly rows: number
+}
+
 /** What a run hands to its method or search. */
 export interface MethodContext extends Scope {
   /** What plans are compared by: the loss that steps are recorded with, unless a search was asked to compare something else. */
@@ -62,6 +74,11 @@ export interface Method<Name extends string = string, Schema extends OptionSchem
   /** What somebody who takes it should know before. */
   readonly note?: string
   readonly options: Schema
+  /**
+   * Forward passes that it will take, where that is known; default one a step. Plans share their beginnings, so that a candidate is half a
+   * pass.
+   */
+  passes?(scale: Scale, options: OptionsOf<Schema>): number
   /** Throws `PlanError` for options that contradict each other; each by itself was checked before. */
   check?(options: OptionsOf<Schema>): void
   /** Bytes kept besides weights and states while it runs. */

@@ -66,6 +66,9 @@ export const method = defineMethod({
       says: 'updates between two recorded steps',
     },
   },
+  // masks differ everywhere: nothing is shared
+  passes: ({ rows }, { steps, samples, 'batch-rows': batchRows }) =>
+    (steps * samples * Math.min(rows, batchRows)) / rows,
   masks: granularitiesOf,
   removable: (scope, options) => maskedBlocks('policy-gradient', granularitiesOf(options), scope),
   endsItself: true,

@@ -19,6 +19,8 @@ export type OptionsByMethod = OptionsByName<Listed>
 
 /** What a run takes where nothing else is asked for. */
 export const defaultMethod: MethodName = 'blockpruner'
+/** The search of a method that may be searched. */
+export const defaultSearch: SearchName = 'fast'
 /** The loop as published, which plan.json does not name. */
 export const publishedSearch: SearchName = 'exact'
 

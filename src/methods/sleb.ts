@@ -2,7 +2,7 @@ import { type Layer, layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan } from '../model/plan.ts'
 import type { BlockId, Objective, PruningPlan } from '../types.ts'
-import { greedy } from './greedy.ts'
+import { greedy, greedyPasses } from './greedy.ts'
 import { defineMethod, type LoopOptions, type Steps } from './method.ts'
 import { checkWholeLayers, mayGo } from './units.ts'
 
@@ -15,6 +15,7 @@ export const method = defineMethod({
   cost: 'l passes a step, greedy',
   note: 'keeps the first and the last layer of each stack',
   options: {},
+  passes: ({ blocks, layers, steps }) => greedyPasses(layers, Math.ceil((steps * layers) / Math.max(1, blocks))),
   removable({ model, start, kinds, keep }) {
     checkWholeLayers('sleb', kinds)
     return mayGo(innerLayers(model, emptyPlan), { start, keep }).flat()

@@ -20,7 +20,7 @@ export type Budget =
   | { readonly speedup: number }
 
 /** What is removed where nothing is asked for. */
-export const defaultBudget: Budget = { ratio: 0.2 }
+export const defaultBudget: Budget = { ratio: 0.1 }
 
 /**
  * Throws `PlanError` when `budget` cannot be reached by removing blocks of `kinds` from `model`; how far a speed-up can be is
@@ -86,6 +86,21 @@ export function isReached(model: Model, plan: PruningPlan, budget: Budget, parts
   }
   if ('size' in budget) return exportedBytes(model, plan) <= budget.size * 1e6
   return cacheBytesPerToken(model, plan) <= budget.kvBytes
+}
+
+/** How much of what `budget` asks for `plan` removes, 0..1. */
+export function reachedShare(model: Model, plan: PruningPlan, budget: Budget, parts?: PartSeconds): number {
+  const between = (dense: number, now: number, target: number) => (dense - now) / (dense - target)
+  const share = () => {
+    if ('remove' in budget) return plan.blocks.length / budget.remove
+    if ('ratio' in budget) return removedParameters(model, plan) / model.parameters / budget.ratio
+    if ('size' in budget) return between(exportedBytes(model, emptyPlan), exportedBytes(model, plan), budget.size * 1e6)
+    if ('kvBytes' in budget) {
+      return between(cacheBytesPerToken(model, emptyPlan), cacheBytesPerToken(model, plan), budget.kvBytes)
+    }
+    return parts === undefined ? 0 : between(1, 1 / foretoldSpeedup(model, parts, plan), 1 / budget.speedup)
+  }
+  return Math.min(1, Math.max(0, share()))
 }
 
 /** `budget` as it was asked for on the command line. */

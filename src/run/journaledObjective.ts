@@ -10,6 +10,10 @@ export interface Evaluation {
   readonly loss: number
   /** What `loss` counts. */
   readonly unit: string
+  /** What was measured, as the journal calls it. */
+  readonly measure: string
+  /** Of all rows, those that `loss` has seen, 0..1. */
+  readonly share: number
   /** Read from the journal instead of evaluated. */
   readonly recalled: boolean
 }
@@ -39,6 +43,8 @@ export function journaledObjective(
           plan: plans[plan]!,
           loss: objective.combine(values, range[0]),
           unit: objective.unit,
+          measure: objective.measure,
+          share: (range[1] - range[0]) / objective.rows,
           recalled,
         })
       }

@@ -7,7 +7,8 @@ import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
 import { perplexityBeside } from '../objectives/perplexity.ts'
 import type { Objective, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
-import { type Budget, budgetFlag, isReached } from './budget.ts'
+import { type Budget, budgetFlag, isReached, reachedShare } from './budget.ts'
+import type { ForetoldCost } from './foretell.ts'
 import { checkStep, partedMessage } from './guard.ts'
 import { type Journal, openJournal } from './journal.ts'
 import { type Evaluation, journaledObjective } from './journaledObjective.ts'
@@ -46,6 +47,8 @@ export interface PruneRun {
     journaled: (objective: RowObjective) => RowObjective,
     reached: (plan: PruningPlan) => boolean,
   ) => AsyncGenerator<PruningStep, void>
+  /** What the run will cost, from the seconds of the dense pass; absent: nothing is said. */
+  readonly foretell?: ((secondsOfPass: number, isReached: (plan: PruningPlan) => boolean) => ForetoldCost) | undefined
   /** The method ends by itself: its steps are states of a search that all keep to the budget. */
   readonly endsItself?: boolean | undefined
   readonly signal?: StopSignal | undefined
@@ -68,8 +71,10 @@ export type Progress =
   | { readonly type: 'timed'; readonly seconds: number; readonly most: number }
   | { readonly type: 'resumed'; readonly evaluations: number }
   | { readonly type: 'dense'; readonly loss: number }
+  /** Before the first step of a run that nothing is known of yet. */
+  | ({ readonly type: 'cost' } & ForetoldCost)
   | ({ readonly type: 'evaluated' } & Evaluation)
-  | { readonly type: 'step'; readonly number: number; readonly step: PlanStep }
+  | { readonly type: 'step'; readonly number: number; readonly step: PlanStep; readonly share: number }
   | { readonly type: 'warning'; readonly message: string }
 
 /**
@@ -88,8 +93,11 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
     const journaled = (asked: RowObjective) =>
       journaledObjective(asked, journal, (e) => onProgress({ type: 'evaluated', ...e }))
     const objective = journaled(run.objective)
+    const began = performance.now()
     const dense = await denseLoss(run, objective)
+    const seconds = (performance.now() - began) / 1000
     onProgress({ type: 'dense', loss: dense })
+    if (journal.recalled === 0 && run.foretell) onProgress({ type: 'cost', ...run.foretell(seconds, reached) })
     const check = run.check && journaled(run.check)
     const [denseCheck] = check ? await check.evaluate([start], signal) : []
     const steps: PlanStep[] = []
@@ -124,7 +132,8 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
         onProgress({ type: 'warning', message: warnings.at(-1)! })
       }
       await writePlanFile(join(directory, 'plan.json'), file(plan, false))
-      onProgress({ type: 'step', number: steps.length, step: steps.at(-1)! })
+      const share = reachedShare(model, plan, budget, parts)
+      onProgress({ type: 'step', number: steps.length, step: steps.at(-1)!, share })
       if (run.endsItself !== true && reached(plan)) break
       signal?.throwIfAborted()
     }

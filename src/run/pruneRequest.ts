@@ -27,13 +27,13 @@ export interface AnyPruneRequest extends Protection {
   readonly method?: string | undefined
   /** Options of the method, by the names that its list gives them. */
   readonly methodOptions?: MethodOptions | undefined
-  /** How BlockPruner's loop is searched and what it compares; default as published. */
+  /** How BlockPruner's plan is searched and what is compared; default `fast`, `exact` is the loop as published. */
   readonly searching?: AnySearchRequest | undefined
   /** Kinds of blocks that may go; default all that the model has. */
   readonly kinds?: readonly BlockKind[] | undefined
   /** What becomes of the norm behind a removed branch, where there is one; default keep. */
   readonly outputNorms?: OutputNorms | undefined
-  /** Default a fifth of the parameters. `all`: a ranking of all that the method may remove, from which any smaller budget can be cut. */
+  /** Default a tenth of the parameters. `all`: a ranking of all that the method may remove, from which any smaller budget can be cut. */
   readonly budget?: Budget | { readonly remove: 'all' } | undefined
   readonly calibration: RowsRequest
   /** A text to measure the dense and the pruned model on, for the card and the result. */

@@ -2,12 +2,14 @@ import { sliceRows } from '../engine/rowsStore.ts'
 import { isStockPlan } from '../export/huggingface.ts'
 import { withLosses } from '../methods/greedy.ts'
 import type { MethodContext, Steps } from '../methods/method.ts'
+import { optionsOf, searches } from '../methods/registry.ts'
 import { meanObjective } from '../objectives/meanObjective.ts'
 import { distanceObjective } from '../objectives/outputDistance.ts'
 import { perplexityObjective } from '../objectives/perplexity.ts'
 import { type Moves, movesLeaving, singleBlocks } from '../search/candidates.ts'
 import { stock } from '../search/stock.ts'
 import type { PruningPlan, RowObjective, TokenRows } from '../types.ts'
+import { type ForetoldCost, foretell, scaleOf } from './foretell.ts'
 import { timerOf } from './latency.ts'
 import type { PlanFile } from './planFile.ts'
 import type { Prepared } from './prepare.ts'
@@ -34,10 +36,26 @@ export async function search(
     timing: 'speedup' in budget ? timingOf(prepared, request) : undefined,
     directory,
     method: (loss, journaled, isEnough) => stepsOf(prepared, request, loss, journaled, isEnough),
+    foretell: (seconds, isReached) => costOf(prepared, seconds, isReached),
     endsItself: method.endsItself === true || searching.layout === 'stock' || searching.search?.endsItself === true,
     signal,
     onProgress,
   })
+}
+
+function costOf(
+  { model, method, options, searching, most, searchRows }: Prepared,
+  secondsOfPass: number,
+  isReached: (plan: PruningPlan) => boolean,
+): ForetoldCost {
+  const scale = scaleOf(model, most, searchRows.rows, isReached)
+  const { search: strategy } = searching
+  const chosen = strategy === undefined ? { method, options } : { method: strategy, options: searching.options }
+  const others = searches
+    .filter((other) => strategy !== undefined && other !== strategy)
+    .map((other) => ({ method: other, options: optionsOf(other) }))
+  // in kilobytes
+  return foretell(chosen, others, scale, secondsOfPass, process.resourceUsage().maxRSS * 1024)
 }
 
 function timingOf(

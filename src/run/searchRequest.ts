@@ -3,6 +3,7 @@ import { isStockPlan } from '../export/huggingface.ts'
 import type { Method } from '../methods/method.ts'
 import { flagNameOf, type MethodOptions } from '../methods/options.ts'
 import {
+  defaultSearch,
   type OptionsByMethod,
   optionsOf,
   publishedSearch,
@@ -64,7 +65,7 @@ export function resolveSearch(
   method: Method,
   kinds: readonly BlockKind[] | undefined,
 ): ResolvedSearch {
-  const search = searchOf(request.search ?? publishedSearch)
+  const search = searchOf(request.search ?? (method.searchable ? defaultSearch : publishedSearch))
   const layout = nameOf('--layout', request.layout ?? 'any', layoutNames)
   const objectives = (request.objectives ?? ['perplexity']).map((name) => nameOf('--objective', name, objectiveNames))
   const { checkRows } = request

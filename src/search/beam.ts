@@ -1,4 +1,5 @@
 import { EngineError } from '../errors.ts'
+import { greedyPasses } from '../methods/greedy.ts'
 import { defineMethod, type LoopOptions, type Steps } from '../methods/method.ts'
 import { named } from '../methods/removeInOrder.ts'
 import { singleRemovable } from '../methods/units.ts'
@@ -16,6 +17,7 @@ export const search = defineMethod({
   options: {
     beamWidth: { type: 'number', from: 1, to: 1e4, whole: true, default: 3, says: 'plans kept after each round' },
   },
+  passes: ({ blocks, steps }, { beamWidth }) => beamWidth * greedyPasses(blocks, steps),
   removable: singleRemovable,
   endsItself: true,
   run: ({ model, objective, moves, ...context }, { beamWidth }) =>

@@ -5,7 +5,7 @@ import { planKey, removedParameters } from '../model/plan.ts'
 import { Random } from '../tensor/random.ts'
 import type { PruningPlan, RowObjective } from '../types.ts'
 import { type Moves, movesFor, withoutBlocks, withoutRestored } from './candidates.ts'
-import { firstSteps } from './firstSteps.ts'
+import { firstPasses, firstSteps } from './firstSteps.ts'
 import { race } from './race.ts'
 
 export const search = defineMethod({
@@ -24,6 +24,8 @@ export const search = defineMethod({
     },
     generations: { type: 'number', from: 1, to: 1e6, whole: true, default: 60, says: 'generations of plans' },
   },
+  // a generation: 24 mutants on a quarter of the rows, a third of them on the next, three on all
+  passes: (scale, { start, generations }) => firstPasses(scale, start) + generations * 5.5,
   removable: singleRemovable,
   endsItself: true,
   run: ({ model, objective, ...context }, { start, generations }) =>

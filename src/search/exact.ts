@@ -1,4 +1,4 @@
-import { greedy } from '../methods/greedy.ts'
+import { greedy, greedyPasses } from '../methods/greedy.ts'
 import { defineMethod } from '../methods/method.ts'
 import { singleRemovable } from '../methods/units.ts'
 
@@ -10,6 +10,7 @@ export const search = defineMethod({
   unit: 'block',
   cost: 'n passes a step',
   options: {},
+  passes: ({ blocks, steps }) => greedyPasses(blocks, steps),
   removable: singleRemovable,
   run: ({ objective, moves, ...context }) => greedy(objective, moves.removals, context),
 })

@@ -4,7 +4,7 @@ import type { Model } from '../model/model.ts'
 import { planKey, removedParameters } from '../model/plan.ts'
 import type { BlockId, PruningPlan, RowObjective, StopSignal } from '../types.ts'
 import { type Moves, movesFor, withoutBlocks, withoutRestored } from './candidates.ts'
-import { firstSteps } from './firstSteps.ts'
+import { firstPasses, firstSteps } from './firstSteps.ts'
 import { quarterOf, race } from './race.ts'
 
 export const search = defineMethod({
@@ -28,6 +28,11 @@ export const search = defineMethod({
       says: 'exchanges in vain after which a sweep ends; all where it is off',
     },
   },
+  // two sweeps of a quarter of the rows for every part of an exchange, and for the exchanges tried
+  passes: (scale, { start, patience }) =>
+    firstPasses(scale, start) +
+    scale.blocks / 4 +
+    Math.min(patience ?? Number.POSITIVE_INFINITY, scale.steps * (scale.blocks - scale.steps)) / 4,
   removable: singleRemovable,
   endsItself: true,
   run: ({ model, objective, ...context }, { start, patience }) =>

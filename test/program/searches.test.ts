@@ -53,7 +53,7 @@ describe('names that are none', () => {
 
 describe('options that contradict each other', () => {
   it.each([
-    [['--search', 'fsat'], /--search fsat: expected one of exact, fast.*; did you mean fast\?/],
+    [['--search', 'fsat'], /--search fsat: is no search, expected one of .*; did you mean fast\?/],
     [['--method', 'flap', '--layout', 'stock'], /--layout: belongs to the search of blockpruner/],
     [['--method', 'flap', '--remove', '4'], /--remove 4: counts blocks, but flap removes channels and heads/],
     [['--method', 'finercut', '--distance', 'angular', '--top-k', '8'], /--top-k 8: --distance angular needs all/],
@@ -63,12 +63,15 @@ describe('options that contradict each other', () => {
     ],
     [['--no-plus'], /--no-plus: is not an option of blockpruner.*; it is an option of shortened-llama/],
     [['--objective', 'kk'], /--objective kk: expected one of perplexity, kl, js/],
-    [['--search', 'fast', '--beam-width', '2'], /--beam-width: is an option of --search beam/],
-    [['--search', 'fast', '--generations', '2'], /--generations: is an option of --search evolve/],
-    [['--start', 'exact'], /--start: is an option of --search swap and evolve/],
+    [['--search', 'fast', '--beam-width', '2'], /--beam-width: is not an option of fast.*; it is an option of beam/],
+    [
+      ['--search', 'fast', '--generations', '2'],
+      /--generations: is not an option of fast.*; it is an option of evolve/,
+    ],
+    [['--start', 'exact'], /--start: is not an option of fast.*; it is an option of evolve, swap/],
     [['--layout', 'stock', '--kinds', 'mlp'], /--layout stock removes attention and mlp together/],
     [['--method', 'sleb', '--search', 'fast'], /--search: belongs to the search of blockpruner/],
-    [['--patience', '3'], /--patience: is an option of --search swap/],
+    [['--patience', '3'], /--patience: is not an option of fast.*; it is an option of swap/],
     [['--check-rows', '4'], /--check-rows 4: expected a whole number from 0 to 3/],
     [['--size', '0.001'], /--size 0.001: expected megabytes from/],
   ])('%j', async (args, message) => {

@@ -130,7 +130,7 @@ export function pruneCommand(interruption: Interruption): Command {
 function withAmountOptions(command: Command): Command {
   const budget = (flags: string, says: string, parse: (text: string) => unknown, others: readonly string[]) =>
     command.addOption(new Option(flags, says).argParser(parse).conflicts([...others]))
-  budget('--ratio <r>', 'remove this share of all parameters (default: 0.2)', decimalNumber, [])
+  budget('--ratio <r>', `remove this share of all parameters (default: 0.1; ${whatAFifthDid})`, decimalNumber, [])
   budget('--remove <n>', 'remove this many blocks, or `all` to rank them', blocksOrAll, ['ratio'])
   budget('--size <mb>', 'until the exported tensors have this many megabytes', decimalNumber, ['ratio', 'remove'])
   budget('--kv-bytes <n>', 'until the key/value cache needs this many bytes a token, two an element', wholeNumber, [
@@ -155,6 +155,9 @@ function withAmountOptions(command: Command): Command {
 }
 
 const blocksOrAll = (text: string) => (text === 'all' ? text : wholeNumber(text))
+
+/** Measured: see the table of searches in the README. */
+const whatAFifthDid = '0.2 took SmolLM2-135M from a held-out perplexity of 64 to 169: small models have little to spare'
 
 const helpAfter = `
 Examples:
