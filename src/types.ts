@@ -52,8 +52,11 @@ export interface WeightStore {
   readonly unsupported?: ReadonlyMap<string, string>
   /** The files behind the store, in the order their bytes enter the content hash. */
   readonly files: readonly string[]
-  /** Values widened to float32, row-major; the caller owns the array. Throws `CheckpointError` for an unknown name. */
-  read(name: string): Promise<Float32Array<ArrayBuffer>>
+  /**
+   * Values widened to float32, row-major; the caller owns the array. `into`, of the tensor's length, is filled and returned where the
+   * store can do so, else left alone. Throws `CheckpointError` for an unknown name.
+   */
+  read(name: string, into?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>>
   /** Stored bytes, little-endian, unconverted; only for types that safetensors knows. The caller owns them. */
   readBytes(name: string): Promise<Uint8Array<ArrayBuffer>>
   close(): Promise<void>

@@ -10,7 +10,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   graph: ['model', 'format'],
   device: ['graph'],
   measures: ['device', 'graph', 'model'],
-  engine: ['device', 'measures', 'tensor', 'model', 'graph'],
+  engine: ['device', 'measures', 'tensor', 'format', 'model', 'graph'],
   data: ['tensor', 'model'],
   objectives: ['measures', 'tensor', 'model'],
   methods: ['measures', 'tensor', 'model', 'search'],

@@ -6,11 +6,8 @@ export interface FloatPool {
   clear(): void
 }
 
-/** Sizes kept: those of the batches in flight, the last of them being shorter. */
-const maxSizes = 4
-
-/** An empty pool. */
-export function floatPool(): FloatPool {
+/** An empty pool; `maxSizes`: different lengths kept. Four are those of the batches in flight, the last of them being shorter. */
+export function floatPool(maxSizes = 4): FloatPool {
   const free = new Map<number, Float32Array<ArrayBuffer>[]>()
   return {
     take: (length) => free.get(length)?.pop() ?? new Float32Array(length),

@@ -2,45 +2,43 @@ import type { Device, Handle } from '../device/device.ts'
 import type { Program } from '../graph/program.ts'
 import type { Batch, Chunk, Tensors } from '../measures/machine.ts'
 import type { TokenRows } from '../types.ts'
+import { microBatchTokens } from './memory.ts'
 
-/** Tokens that go through an operation together. Bounds the activations, not the result. */
-const microBatchTokens = 1024
-
-export interface ChunkOptions {
-  /** Hidden width D. */
-  readonly width: number
-  /** Bytes that the states of a chunk after all stages may take. */
-  readonly stateBytes: number
-  /** A chunk for each micro-batch. */
-  readonly oneBatch?: boolean | undefined
+/** The states of a micro-batch of `rows`, in bytes. */
+export interface BatchSizes {
+  readonly batchRows: number
+  /** After all stages together: what is remembered of a model. */
+  readonly remembered: number
+  /** Alive at once on the way of one plan. */
+  readonly alive: number
 }
 
-/** A chunk, and the bytes of its states after all stages together. */
-export interface SizedChunk extends Chunk {
-  readonly stateBytes: number
-}
-
-/** Cuts rows into chunks whose states fit the memory given, and each chunk into micro-batches. */
-export function chunksOf(
-  rows: TokenRows,
-  program: Program,
-  { width, stateBytes, oneBatch = false }: ChunkOptions,
-): SizedChunk[] {
+/** How large the micro-batches of `rows` are. Nothing but the rows decides it: losses would depend on it in their last digits. */
+export function batchSizesOf(rows: TokenRows, program: Program, width: number): BatchSizes {
   const { rowLength, decoder } = rows
   const tokens = { ids: rowLength, decoderIds: decoder?.rowLength ?? 0 }
-  const statesPerRow = program.stages.reduce((total, { ids }) => total + tokens[ids], rowLength)
   const batchRows = Math.max(1, Math.floor(microBatchTokens / Math.max(tokens.ids, tokens.decoderIds)))
-  const batchBytes = batchRows * statesPerRow * width * 4
-  // whole micro-batches: how rows are batched must not depend on memory, or losses would in their last digits
-  const chunkRows = oneBatch ? batchRows : Math.max(1, Math.floor(stateBytes / batchBytes)) * batchRows
-  const chunks: SizedChunk[] = []
-  for (let start = 0; start < rows.rows; start += chunkRows) {
-    const end = Math.min(start + chunkRows, rows.rows)
+  const remembered = program.stages.reduce((total, { ids }) => total + tokens[ids], rowLength)
+  const names = new Set(program.stages.map(({ writes, ids }) => `${writes} ${ids}`))
+  const alive = [...names].reduce(
+    (total, name) => total + tokens[name.endsWith('decoderIds') ? 'decoderIds' : 'ids'],
+    0,
+  )
+  const bytes = batchRows * width * 4
+  return { batchRows, remembered: remembered * bytes, alive: alive * bytes }
+}
+
+/** Cuts rows into chunks of so many micro-batches. */
+export function chunksOf({ rows }: TokenRows, batchRows: number, batchesPerChunk: number): Chunk[] {
+  const chunkRows = batchRows * batchesPerChunk
+  const chunks: Chunk[] = []
+  for (let start = 0; start < rows; start += chunkRows) {
+    const end = Math.min(start + chunkRows, rows)
     const batches: Batch[] = []
     for (let first = start; first < end; first += batchRows) {
       batches.push({ first, rows: Math.min(batchRows, end - first) })
     }
-    chunks.push({ start, batches, stateBytes: (end - start) * statesPerRow * width * 4 })
+    chunks.push({ start, batches })
   }
   return chunks
 }

@@ -4,11 +4,16 @@ import type { Engine, Following, Measurement, RowsId } from '../measures/measure
 import type { MeasureName, Measures } from '../measures/registry.ts'
 import type { Model } from '../model/model.ts'
 import type { PruningPlan, TokenRows } from '../types.ts'
+import { freeMemory, planMemory } from './memory.ts'
 import { rowsIdOf } from './rowsStore.ts'
 
 export interface EngineOptions {
   /** Threads inside one operation; default: the physical cores. */
   readonly threads?: number | undefined
+  /** Bytes that weights and states may take, see `planMemory`; default: what is free, less a margin. */
+  readonly maxMemory?: number | undefined
+  /** The folder where states are put aside when they do not fit; default the system's for temporary files. */
+  readonly spillFolder?: string | undefined
 }
 
 /** What the worker thread is started with: enough to open the model again. */
@@ -16,7 +21,7 @@ export interface WorkerData {
   readonly id: string
   readonly path: string
   readonly applied: readonly PruningPlan[]
-  readonly threads: number | undefined
+  readonly options: EngineOptions
   /** One more than the number of the call to abort. */
   readonly abortFlag: Int32Array
 }
@@ -40,9 +45,18 @@ export type EngineResponse =
  * An engine for `model` in a worker thread. A pass blocks the thread it runs in, so this keeps progress, journals and signals of the
  * caller alive. The worker opens the model again by its path and holds the weights.
  */
-export function openEngine(model: Model, { threads }: EngineOptions = {}): Engine {
+export function openEngine(model: Model, options: EngineOptions = {}): Engine {
+  const { maxMemory = freeMemory() } = options
+  // refused here and now, not at the first measurement
+  planMemory(model, maxMemory)
   const abortFlag = new Int32Array(new SharedArrayBuffer(4))
-  const workerData: WorkerData = { id: model.id, path: model.path, applied: model.applied, threads, abortFlag }
+  const workerData: WorkerData = {
+    id: model.id,
+    path: model.path,
+    applied: model.applied,
+    options: { ...options, maxMemory },
+    abortFlag,
+  }
   const worker = new Worker(workerUrl, { workerData })
   const calls = new Map<number, Call>()
   const known = new Set<RowsId>()

@@ -1,4 +1,5 @@
 import type { Device, Handle } from '../device/device.ts'
+import { floatPool } from '../device/floatPool.ts'
 import type { ElementType } from '../graph/operations.ts'
 import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, keptUnits, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
@@ -7,6 +8,7 @@ import { outputRoles } from '../model/outputBias.ts'
 import { blockSizes, stackSizes, unitOf } from '../model/plan.ts'
 import type { Block, WeightTable } from '../types.ts'
 import { type Edit, untouched } from './edit.ts'
+import type { MemoryPlan } from './memory.ts'
 
 /** The weights of a model on a device: what is resident, and what is let go. The only place that knows a stored type. */
 export interface Weights {
@@ -16,6 +18,10 @@ export interface Weights {
   constant(axes: string, values: readonly number[], type: ElementType, of?: Edited): Handle
   /** The numbers of a weight as they are stored, float32. */
   values(table: WeightTable, role: string): Promise<Float32Array>
+  /** Begins to read weights that are needed next. */
+  prefetch(table: WeightTable, roles: readonly string[], sizes: Model['sizes']): void
+  /** Lets go of what was read of a block, or of `roles` of the weights outside; nothing where weights are resident. */
+  leave(table: WeightTable, roles: readonly string[], isBlock: boolean): void
 }
 
 /** A block and what is done to it. */
@@ -27,31 +33,53 @@ export interface Edited {
 /** Copies of blocks with units less kept at most: those of the plans in flight, not of every plan there ever was. */
 const maxEditedTensors = 512
 
-/** The weights of `model`, read on first use and kept in float32. */
-export function weightsOf(model: Model, device: Device): Weights {
+/**
+ * The weights of `model`, read on first use, widened to float32 and kept, until `leave` where they are `streamed`: what a block leaves
+ * behind holds the next one of its kind, which is of the same sizes.
+ */
+export function weightsOf(model: Model, device: Device, residency: MemoryPlan['weights'] = 'resident'): Weights {
   const whole = new Map<string, Promise<Loaded>>()
+  /** Fused tensors whose pieces are asked for one by one. */
+  const fused = new Map<string, Promise<Float32Array<ArrayBuffer>>>()
+  const pool = floatPool(16)
   const edited = new Map<Edit, Map<string, Promise<Handle>>>()
   let editedTensors = 0
 
   function load(table: WeightTable, role: string, sizes: Model['sizes']): Promise<Loaded> {
     const place = findRole(table, role)
     if (place === undefined) throw new RangeError(`weight table has no role "${role}"`)
-    const key = `${place.name}#${place.piece ?? ''}`
+    const key = keyOf(place)
     let loaded = whole.get(key)
     if (loaded === undefined) {
       loaded = (async () => {
         const axes = place.piece === undefined ? place.axes : pieceAxes(place.axes, place.piece)
-        const stored = await model.weights.read(place.name)
+        const dims = shapeOf(axes, sizes)
         const values =
           place.piece === undefined
-            ? stored
-            : sliceTensor(stored, 1, shapeOf(place.axes, sizes), pieceRuns(place.axes, sizes, place.piece))
-        const dims = shapeOf(axes, sizes)
+            ? await readInto(place.name, dims)
+            : sliceTensor(
+                await readFused(place.name),
+                1,
+                shapeOf(place.axes, sizes),
+                pieceRuns(place.axes, sizes, place.piece),
+              )
         return { values, axes, dims, handle: device.upload('float32', values, dims) }
       })()
       whole.set(key, loaded)
     }
     return loaded
+  }
+
+  /** A tensor in memory that a block before it left, where there is any. */
+  function readInto(name: string, dims: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
+    if (residency === 'resident') return model.weights.read(name)
+    return model.weights.read(name, pool.take(dims.reduce((product, size) => product * size, 1)))
+  }
+
+  function readFused(name: string): Promise<Float32Array<ArrayBuffer>> {
+    const known = fused.get(name) ?? model.weights.read(name)
+    fused.set(name, known)
+    return known
   }
 
   /** What `edit` leaves of a weight. */
@@ -105,8 +133,45 @@ export function weightsOf(model: Model, device: Device): Weights {
       return uploadAs(device, type, sliceTensor(all, 1, shape, runs), runs.map(lengthOf))
     },
 
-    values: async (table, role) => (await load(table, role, model.sizes)).values,
+    async values(table, role) {
+      const place = findRole(table, role)
+      // not from the pool: whoever asks may keep it
+      if (residency === 'streamed' && place?.piece === undefined) return model.weights.read(place!.name)
+      return (await load(table, role, model.sizes)).values
+    },
+
+    prefetch(table, roles, sizes) {
+      for (const role of roles) {
+        // an output bias that a plan adds may have no weight of its own; a failure is told to who asks for the weight
+        if (findRole(table, role) !== undefined) load(table, role, sizes).catch(() => {})
+      }
+    },
+
+    leave(table, roles, isBlock) {
+      if (residency === 'resident') return
+      // they are of the block that is left: walks are breadth first
+      edited.clear()
+      editedTensors = 0
+      for (const role of roles) {
+        const place = findRole(table, role)
+        if (place === undefined) continue
+        fused.delete(place.name)
+        const key = keyOf(place)
+        whole
+          .get(key)
+          ?.then(({ handle, values }) => {
+            device.free(handle)
+            if (isBlock && place.piece === undefined) pool.give(values)
+          })
+          .catch(() => {})
+        whole.delete(key)
+      }
+    },
   }
+}
+
+function keyOf({ name, piece }: { readonly name: string; readonly piece?: number | undefined }): string {
+  return `${name}#${piece ?? ''}`
 }
 
 interface Loaded {

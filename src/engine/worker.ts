@@ -7,7 +7,7 @@ import { openLocalEngine } from './localEngine.ts'
 import type { EngineRequest, EngineResponse, WorkerData } from './threadEngine.ts'
 
 /** The worker thread of `threadEngine.ts`: opens the model again and answers one request after the other. */
-const { id, path, applied, threads, abortFlag } = workerData as WorkerData
+const { id, path, applied, options, abortFlag } = workerData as WorkerData
 const port = parentPort!
 let opened: Promise<Engine> | undefined
 let queue: Promise<void> = Promise.resolve()
@@ -23,7 +23,7 @@ async function answer(request: EngineRequest): Promise<void> {
   const { call, what } = request
   const respond = (response: EngineResponse) => port.postMessage(response)
   try {
-    opened ??= openModel(id, path).then((model) => openLocalEngine(applied.reduce(applyPlan, model), { threads }))
+    opened ??= openModel(id, path).then((model) => openLocalEngine(applied.reduce(applyPlan, model), options))
     const engine = await opened
     for (const { rows } of unopened.splice(0)) await engine.put(rows)
     const onRows = (plan: number, values: Float64Array) => respond({ type: 'rows', call, plan, values })

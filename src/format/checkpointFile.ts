@@ -8,6 +8,8 @@ export interface CheckpointFile {
   readonly size: number
   /** Exactly `length` bytes from `position`. Throws `CheckpointError` where the file ends first. */
   read(position: number, length: number): Promise<Uint8Array<ArrayBuffer>>
+  /** As `read`, into `bytes`, all of it. */
+  readInto(bytes: Uint8Array<ArrayBuffer>, position: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -33,25 +35,30 @@ export async function openCheckpointFile(path: string): Promise<CheckpointFile> 
       throw new CheckpointError(message)
     }
   }
+  async function readInto(bytes: Uint8Array<ArrayBuffer>, position: number): Promise<void> {
+    const { length } = bytes
+    let done = 0
+    while (done < length) {
+      // one read() moves at most 2 GiB
+      const step = Math.min(length - done, 2 ** 30)
+      const { bytesRead } = await handle.read(bytes, done, step, position + done)
+      if (bytesRead === 0) {
+        throw new CheckpointError(
+          `${path}: ends at byte ${position + done}, expected ${length} bytes from ${position}; is the download complete?`,
+        )
+      }
+      done += bytesRead
+    }
+  }
   return {
     path,
     size,
     async read(position, length) {
       const bytes = new Uint8Array(length)
-      let done = 0
-      while (done < length) {
-        // one read() moves at most 2 GiB
-        const step = Math.min(length - done, 2 ** 30)
-        const { bytesRead } = await handle.read(bytes, done, step, position + done)
-        if (bytesRead === 0) {
-          throw new CheckpointError(
-            `${path}: ends at byte ${position + done}, expected ${length} bytes from ${position}; is the download complete?`,
-          )
-        }
-        done += bytesRead
-      }
+      await readInto(bytes, position)
       return bytes
     },
+    readInto,
     close: () => handle.close(),
   }
 }

@@ -24,14 +24,16 @@ export const channelStatistics: Measure<ChannelStatisticsOptions, ChannelStatist
     const sums = plans.map(() => new Map<BlockId, ChannelSums>())
     const wanted = new Set<string>(options.blocks)
     await machine.walk(
-      { rows, plans, signal, oneBatch: true },
+      { rows, plans, signal, fewStates: true },
       {
         async before({ stage, plans: walking, chunk }, channels) {
           const { block } = stage
           if (block === undefined || !wanted.has(block.id)) return
-          const values = await channels(0)
-          for (const plan of walking)
-            addActivations(sums[plan]!, block.id, rowsOfStage(stage, rows), chunk.batches[0]!, values)
+          for (const [i, batch] of chunk.batches.entries()) {
+            const values = await channels(i)
+            const read = rowsOfStage(stage, rows)
+            for (const plan of walking) addActivations(sums[plan]!, block.id, read, batch, values)
+          }
         },
       },
     )

@@ -5,7 +5,7 @@ export const firstNonFinite: Measure<unknown, string | undefined> = {
   async measure(machine, { rows, plans, signal }) {
     const found = plans.map((): string | undefined => undefined)
     await machine.walk(
-      { rows, plans, signal, oneBatch: true },
+      { rows, plans, signal, fewStates: true },
       {
         async after({ stage, plans: walking, state }) {
           const unseen = walking.filter((plan) => found[plan] === undefined)

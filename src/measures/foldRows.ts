@@ -55,13 +55,13 @@ export function denseStates<Options>(machine: Machine, asked: Asked<Options>, ch
 export async function walkDense<Options>(
   machine: Machine,
   { rows, plans, prefix, signal }: Asked<Options>,
-  { start }: Chunk,
+  chunk: Chunk,
   show: (hidden: Float32Array, batch: Batch) => Promise<void>,
 ): Promise<void> {
   // many plans follow on the same rows, most of which begin as the dense model does
   const along = prefix ?? (plans.length > 2 ? emptyPlan : undefined)
   await machine.walk(
-    { rows, plans: [emptyPlan], prefix: along, signal, chunkAt: start },
+    { rows, plans: [emptyPlan], prefix: along, signal, chunk },
     {
       async arrive(_, { batches }, state) {
         for (const [i, batch] of batches.entries()) await show(await machine.read(hiddenOf(state[i]!)), batch)

@@ -54,10 +54,10 @@ export interface Walking {
   /** A plan that these and the plans of later walks differ little from: its states are worth remembering. Changes no value. */
   readonly prefix?: PruningPlan | undefined
   readonly signal?: StopSignal | undefined
-  /** One micro-batch after the other, so that few states are alive; nothing is remembered or recalled. Default: chunks. */
-  readonly oneBatch?: boolean | undefined
-  /** Only the chunk that begins at this row. */
-  readonly chunkAt?: number | undefined
+  /** As few micro-batches together as costs nothing, so that few states are alive; nothing is remembered or recalled. */
+  readonly fewStates?: boolean | undefined
+  /** Only these of the rows, batched as another walk batches them. */
+  readonly chunk?: Chunk | undefined
 }
 
 /** What a measure is measured on: a loaded model, and walks of plans over rows. */
@@ -82,6 +82,8 @@ export interface Machine {
    * alone, since it may be large.
    */
   remember<T>(name: string, key: readonly unknown[], make: () => Promise<T>): Promise<T>
+  /** Lets go of what it has opened; the device is the caller's. */
+  close(): Promise<void>
 }
 
 /** What a measure is asked: rows, plans and its own options. */

@@ -2,7 +2,7 @@ import type { BlockId, TokenRows } from '../types.ts'
 import { cosineAt } from './cosine.ts'
 import { type Batch, type Measure, rowsOfStage } from './machine.ts'
 
-/** From the input of the first block to the output of the last, blocks of one stack. */
+/** From the input of the first block to the output of the last, blocks of one stack that every plan keeps. */
 export type Span = readonly [first: BlockId, last: BlockId]
 
 /** cos(x, y), mean over tokens; or arccos(cos(x, y)) / π at the last token of a row. */
@@ -19,26 +19,27 @@ export const similarity: Measure<SimilarityOptions, Float64Array[]> = {
     const { begins, ends } = spanEnds(spans)
     const values = plans.map(() => spans.map(() => new Float64Array(rows.rows)))
     // of the states those before spans that have not ended
-    const before = plans.map(() => new Map<number, Float32Array>())
+    const before = plans.map(() => new Map<number, Float32Array[]>())
     await machine.walk(
-      { rows, plans, signal, oneBatch: true },
+      { rows, plans, signal, fewStates: true },
       {
         async before({ stage, plans: walking, state }) {
           for (const span of begins.get(stage.block?.id ?? '') ?? []) {
-            const states = (await machine.read(state[0]![stage.writes]!)).slice()
+            const states = await Promise.all(state.map(async (at) => (await machine.read(at[stage.writes]!)).slice()))
             for (const plan of walking) before[plan]!.set(span, states)
           }
         },
         async after({ stage, plans: walking, chunk, state }) {
           for (const span of ends.get(stage.block?.id ?? '') ?? []) {
-            const batch = chunk.batches[0]!
-            const after = await machine.read(state[0]![stage.writes]!)
-            for (const plan of walking) {
-              const start = before[plan]!.get(span)!
-              const found = similaritiesOfRows(by, rowsOfStage(stage, rows), batch, machine.width, start, after)
-              values[plan]![span]!.set(found, batch.first)
-              before[plan]!.delete(span)
+            for (const [i, batch] of chunk.batches.entries()) {
+              const after = await machine.read(state[i]![stage.writes]!)
+              for (const plan of walking) {
+                const start = before[plan]!.get(span)![i]!
+                const found = similaritiesOfRows(by, rowsOfStage(stage, rows), batch, machine.width, start, after)
+                values[plan]![span]!.set(found, batch.first)
+              }
             }
+            for (const plan of walking) before[plan]!.delete(span)
           }
         },
       },

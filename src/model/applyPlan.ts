@@ -75,9 +75,9 @@ function biasedStore(model: Model, plan: PruningPlan, store: WeightStore): Weigh
   if (added.size === 0) return store
   const tensors = new Map(store.tensors)
   for (const name of added.keys()) tensors.set(name, { name, type: 'F32', shape: [model.sizes['D']!] })
-  const read = async (name: string) => {
+  const read = async (name: string, into?: Float32Array<ArrayBuffer>) => {
     const bias = added.get(name)
-    if (bias === undefined) return store.read(name)
+    if (bias === undefined) return store.read(name, into)
     const values = decodeBias(bias)
     const own = store.tensors.has(name) ? await store.read(name) : undefined
     return own === undefined ? values : values.map((value, i) => value + own[i]!)
@@ -111,10 +111,10 @@ function narrowedStore(model: Model, blocks: readonly Block[], plan: PruningPlan
   return {
     tensors,
     files: model.weights.files,
-    async read(name) {
-      const values = await model.weights.read(name)
+    async read(name, into) {
       const cut = cuts.get(name)
-      return cut === undefined ? values : sliceTensor(values, 1, cut.shape, cut.runs)
+      if (cut === undefined) return model.weights.read(name, into)
+      return sliceTensor(await model.weights.read(name), 1, cut.shape, cut.runs)
     },
     async readBytes(name) {
       const bytes = await model.weights.readBytes(name)

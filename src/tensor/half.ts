@@ -1,18 +1,17 @@
 /** Half-precision formats widened to float32, exactly, and rounded back. */
 
 /** bfloat16 bits → float32 values. */
-export function bfloat16ToFloat32(bits: Uint16Array): Float32Array<ArrayBuffer> {
-  const out = new Uint32Array(bits.length)
+export function bfloat16ToFloat32(bits: Uint16Array, into = new Float32Array(bits.length)): Float32Array<ArrayBuffer> {
+  const out = new Uint32Array(into.buffer, into.byteOffset, into.length)
   for (let i = 0; i < bits.length; i++) out[i] = bits[i]! << 16
-  return new Float32Array(out.buffer)
+  return into
 }
 
 let float16Table: Float32Array | undefined
 
 /** IEEE half bits → float32 values, subnormals, infinities and NaN included. */
-export function float16ToFloat32(bits: Uint16Array): Float32Array<ArrayBuffer> {
+export function float16ToFloat32(bits: Uint16Array, out = new Float32Array(bits.length)): Float32Array<ArrayBuffer> {
   float16Table ??= Float32Array.from({ length: 65536 }, (_, h) => float16Value(h))
-  const out = new Float32Array(bits.length)
   for (let i = 0; i < bits.length; i++) out[i] = float16Table[bits[i]!]!
   return out
 }

@@ -16,9 +16,6 @@ export interface Walk<State, Edit> {
   /** One owner more of a state, and one less. */
   retain(state: State): void
   release(state: State): void
-  /** Around all that happens at a stage, where the order allows to say so: weights are read for it, and let go behind it. */
-  enter?(stage: number): Promise<void>
-  leave?(stage: number): void
 }
 
 /** The plans of a group by what they do to a stage, in order of first appearance. */

@@ -5,13 +5,13 @@ import { ggmlTypes } from './ggmlType.ts'
 import { type GgufHeader, type GgufTensor, readGgufHeader } from './readGgufHeader.ts'
 
 /** Bytes unpacked at a time, so that a large tensor is not held twice. */
-const CHUNK_BYTES = 2 ** 24
+const CHUNK_BYTES = 2 ** 22
 
 /** A GGUF file under its own names: what an exporter copies from, and what a weight store translates. */
 export interface GgufFile extends GgufHeader {
   readonly path: string
-  /** Values widened to float32, row-major, in the file's own row order; the caller owns the array. */
-  readTensor(name: string): Promise<Float32Array<ArrayBuffer>>
+  /** Values widened to float32, row-major, in the file's own row order: `into`, or an array that the caller owns. */
+  readTensor(name: string, into?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>>
   /** Packed bytes as stored; the caller owns them. */
   readTensorBytes(name: string): Promise<Uint8Array<ArrayBuffer>>
   /** Type number and value of a metadata entry as stored, for a copy without loss; the caller owns the bytes. */
@@ -39,13 +39,16 @@ export async function openGgufFile(path: string): Promise<GgufFile> {
   return {
     ...header,
     path,
-    async readTensor(name) {
+    async readTensor(name, into = new Float32Array(tensorNamed(name).elements)) {
       const { type, elements, position, byteLength } = tensorNamed(name)
+      if (into.length !== elements) throw new RangeError(`${name}: ${elements} elements into ${into.length}`)
       const { blockValues, blockBytes } = ggmlTypes[type]
-      const values = new Float32Array(elements)
+      const values = into
       const chunkBytes = Math.floor(CHUNK_BYTES / blockBytes) * blockBytes
+      const chunk = new Uint8Array(Math.min(chunkBytes, byteLength))
       for (let done = 0; done < byteLength; done += chunkBytes) {
-        const bytes = await file.read(position + done, Math.min(chunkBytes, byteLength - done))
+        const bytes = chunk.subarray(0, Math.min(chunkBytes, byteLength - done))
+        await file.readInto(bytes, position + done)
         const first = (done / blockBytes) * blockValues
         dequantize(type, bytes, values.subarray(first, first + (bytes.length / blockBytes) * blockValues))
       }

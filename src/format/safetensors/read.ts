@@ -16,12 +16,17 @@ const indexSchema = z.object({ weight_map: stringsByName })
 
 type StoredEntry = HeaderEntry & { readonly file: CheckpointFile }
 
-/** Stored bytes, little-endian as the format says and as every platform of Node but s390x is → float32 values. */
-const widen: Readonly<Record<string, (bytes: Uint8Array<ArrayBuffer>) => Float32Array<ArrayBuffer>>> = {
-  F32: (bytes) => new Float32Array(bytes.buffer),
-  F16: (bytes) => float16ToFloat32(new Uint16Array(bytes.buffer)),
-  BF16: (bytes) => bfloat16ToFloat32(new Uint16Array(bytes.buffer)),
+/** Stored halves → float32 values. The bytes are little-endian, as the format says and as every platform of Node but s390x is. */
+const widen: Readonly<Record<string, (bits: Uint16Array, into: Float32Array<ArrayBuffer>) => void>> = {
+  F16: float16ToFloat32,
+  BF16: bfloat16ToFloat32,
 }
+
+/** What `read` reads. */
+const weightTypes = ['F32', ...Object.keys(widen)]
+
+/** Bytes widened at a time, so that a large tensor is not held twice. */
+const chunkBytes = 2 ** 22
 
 /**
  * Opens a `.safetensors` file, or all shards of a `.safetensors.index.json`, reading headers only. `read` widens F32,
@@ -131,7 +136,7 @@ function storeOf({ files, entries }: OpenFiles): WeightStore {
   for (const { name, type, shape } of entries.values()) {
     if (isSafetensorsType(type)) tensors.set(name, { name, type, shape })
   }
-  const unsupported = [...entries.values()].filter(({ type }) => !Object.hasOwn(widen, type))
+  const unsupported = [...entries.values()].filter(({ type }) => !weightTypes.includes(type))
   const origin = files.map((file) => basename(file.path)).join(', ')
 
   function entryOf(name: string): StoredEntry {
@@ -152,11 +157,10 @@ function storeOf({ files, entries }: OpenFiles): WeightStore {
     tensors,
     unsupported: new Map(unsupported.map(({ name, type }) => [name, type])),
     files: files.map((file) => file.path),
-    async read(name) {
+    async read(name, into) {
       const entry = entryOf(name)
-      const convert = Object.hasOwn(widen, entry.type) ? widen[entry.type] : undefined
-      if (convert === undefined) throw wrongType(entry, `${Object.keys(widen).join(', ')} for a weight`)
-      return convert(await bytesOf(entry))
+      if (!weightTypes.includes(entry.type)) throw wrongType(entry, `${weightTypes.join(', ')} for a weight`)
+      return readFloats(entry, into)
     },
     async readBytes(name) {
       const entry = entryOf(name)
@@ -167,9 +171,36 @@ function storeOf({ files, entries }: OpenFiles): WeightStore {
   }
 }
 
-async function bytesOf(entry: StoredEntry): Promise<Uint8Array<ArrayBuffer>> {
+async function readFloats(entry: StoredEntry, into: Float32Array<ArrayBuffer> | undefined) {
+  const { file, position, sizeBytes, type, shape } = entry
+  const elements = shape.reduce((product, size) => product * size, 1)
+  if (into !== undefined && into.length !== elements) throw new RangeError(`${elements} elements into ${into.length}`)
+  return named(entry, async () => {
+    const values = into ?? new Float32Array(elements)
+    const convert = widen[type]
+    if (convert === undefined) {
+      await file.readInto(new Uint8Array(values.buffer, values.byteOffset, sizeBytes), position)
+      return values
+    }
+    const chunk = new Uint8Array(Math.min(chunkBytes, sizeBytes))
+    for (let done = 0; done < sizeBytes; done += chunkBytes) {
+      const bytes = chunk.subarray(0, Math.min(chunkBytes, sizeBytes - done))
+      await file.readInto(bytes, position + done)
+      const bits = new Uint16Array(bytes.buffer, 0, bytes.length / 2)
+      convert(bits, values.subarray(done / 2, done / 2 + bits.length))
+    }
+    return values
+  })
+}
+
+function bytesOf(entry: StoredEntry): Promise<Uint8Array<ArrayBuffer>> {
+  return named(entry, () => entry.file.read(entry.position, entry.sizeBytes))
+}
+
+/** What `read` reads, or an error that names the tensor. */
+async function named<Read>(entry: StoredEntry, read: () => Promise<Read>): Promise<Read> {
   try {
-    return await entry.file.read(entry.position, entry.sizeBytes)
+    return await read()
   } catch (cause) {
     if (cause instanceof ToolkitError) throw cause
     throw new CheckpointError(

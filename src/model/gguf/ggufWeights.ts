@@ -77,9 +77,9 @@ export function ggufWeights(
     return origin
   }
 
-  const read = async (name: string): Promise<Float32Array<ArrayBuffer>> => {
+  const read = async (name: string, into?: Float32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> => {
     const { tensor, form } = originOf(name)
-    const values = await file.readTensor(tensor.name)
+    const values = await file.readTensor(tensor.name, form === undefined ? into : undefined)
     if (form === undefined) return values
     if (form === 'plusOne') return values.map((value) => value - 1)
     if (form === 'transposed') return transposed(values, tensor)
