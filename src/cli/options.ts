@@ -9,6 +9,7 @@ export interface SharedOptions {
   readonly model: string
   readonly revision?: string
   readonly threads?: number
+  readonly maxMemory?: number
   readonly json?: true
   readonly quiet?: true
   readonly debug?: true
@@ -19,6 +20,11 @@ export function withModelOptions(command: Command): Command {
     .option('--model <id|folder|file.gguf>', 'hub id, folder or GGUF file', 'embedded')
     .option('--revision <rev>', 'branch, tag or commit of a hub id')
     .option('--threads <n>', 'threads (default: physical cores)', count)
+    .option(
+      '--max-memory <size>',
+      'for weights and states: 6GB, 800MB (default: what is free, less a margin)',
+      byteCount,
+    )
 }
 
 export function withOutputOptions(command: Command): Command {
@@ -124,4 +130,18 @@ export function oneOf<Name extends string>(known: readonly Name[]): (text: strin
 /** A parser for comma-separated names out of `known`. */
 export function listOf<Name extends string>(known: readonly Name[]): (text: string) => Name[] {
   return (text) => text.split(',').map(oneOf(known))
+}
+
+const unitBytes: Readonly<Record<string, number>> = {
+  '': 1,
+  ...{ K: 1e3, M: 1e6, G: 1e9, T: 1e12 },
+  ...{ KI: 2 ** 10, MI: 2 ** 20, GI: 2 ** 30, TI: 2 ** 40 },
+}
+
+/** A size of memory in bytes: `6GB`, `800MiB`, `1.5g`. */
+function byteCount(text: string): number {
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*(?:([kmgt]i?)?b?)$/i.exec(text.trim()) ?? []
+  const bytes = number === undefined ? 0 : Number(number) * unitBytes[unit.toUpperCase()]!
+  if (bytes > 0 && Number.isFinite(bytes)) return Math.floor(bytes)
+  throw new InvalidArgumentError('expected a size such as 6GB, 800MB or 1.5GiB')
 }

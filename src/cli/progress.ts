@@ -43,6 +43,8 @@ function describer(): (progress: PruneProgress) => string | undefined {
       }
       case 'resumed':
         return `resuming: ${progress.evaluations} evaluations are in the journal`
+      case 'memory':
+        return `memory: ${progress.text}`
       case 'keeping':
         return `memory: keeps ${bytes(progress.bytes)} of the dense model's predictions`
       case 'timed':

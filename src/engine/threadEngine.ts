@@ -16,6 +16,11 @@ export interface EngineOptions {
   readonly spillFolder?: string | undefined
 }
 
+/** The options of an engine among those of a request. */
+export function engineOptionsOf({ threads, maxMemory, spillFolder }: EngineOptions): EngineOptions {
+  return { threads, maxMemory, spillFolder }
+}
+
 /** What the worker thread is started with: enough to open the model again. */
 export interface WorkerData {
   readonly id: string

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { openEngine } from '../engine/threadEngine.ts'
+import { type EngineOptions, engineOptionsOf, openEngine } from '../engine/threadEngine.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
 import { publicName } from '../export/publicName.ts'
 import type { Engine } from '../measures/measurement.ts'
@@ -21,7 +21,7 @@ import type { OtherFormatOptions } from './otherFormats.ts'
 import type { PlanFile } from './planFile.ts'
 import { stateSizeObjective } from './stateSize.ts'
 
-export interface ApplyRequest {
+export interface ApplyRequest extends EngineOptions {
   readonly model: string
   readonly revision?: string | undefined
   /** plan.json of a run, its folder, or a plan written by hand. */
@@ -43,7 +43,6 @@ export interface ApplyRequest {
   readonly onConsumer?: ((line: string) => void) | undefined
   /** Apply the plan although it was made for other weights. */
   readonly allowOtherModel?: boolean | undefined
-  readonly threads?: number | undefined
   readonly signal?: StopSignal | undefined
 }
 
@@ -52,7 +51,7 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
   const { output, formats = ['huggingface'], signal } = request
   const source = await openPlan(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
-  const engine = openEngine(model, { threads: request.threads })
+  const engine = openEngine(model, engineOptionsOf(request))
   try {
     const plan = await planFor(model, source, request)
     for (const format of formats) describeFormat(format, model, plan)
@@ -67,7 +66,7 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
     return await exportFormats(model, plan, {
       ...request,
       pathOf,
-      check: { objective, expectedLoss, threads: request.threads },
+      check: { objective, expectedLoss, engine: engineOptionsOf(request) },
       expected,
       huggingFace: source.file ? originOf(source.file, request.steps) : { method: 'blocks chosen by hand' },
     })

@@ -1,3 +1,4 @@
+import { engineOptionsOf } from '../engine/threadEngine.ts'
 import type { Comparison } from '../evaluate/compare.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
 import { publicName } from '../export/publicName.ts'
@@ -18,7 +19,7 @@ export async function deliver(
   request: AnyPruneRequest,
 ): Promise<ExportedFormats> {
   const { model, engine, method, task, rows, searchRows, lossOn } = prepared
-  const { threads, signal, onProgress } = request
+  const { signal, onProgress } = request
   // hidden states have no loss of their own: what a reopened export is compared by is their size
   const checked = (of: Engine): Objective =>
     task === 'hiddenStates' ? stateSizeObjective(of, searchRows) : lossOn(searchRows, of)
@@ -32,7 +33,7 @@ export async function deliver(
   return exportFormats(model, file.plan, {
     ...request,
     ...inRunDirectory(request),
-    check: { threads, objective: checked, expectedLoss },
+    check: { engine: engineOptionsOf(request), objective: checked, expectedLoss },
     expected,
     huggingFace: {
       method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${publicName(rows.description.source)}, ${rows.rows} rows of ${rows.rowLength} tokens`,

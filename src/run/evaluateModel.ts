@@ -1,4 +1,4 @@
-import { openEngine } from '../engine/threadEngine.ts'
+import { type EngineOptions, engineOptionsOf, openEngine } from '../engine/threadEngine.ts'
 import { EngineError, PlanError } from '../errors.ts'
 import { type Comparison, compare } from '../evaluate/compare.ts'
 import { firstNonFinite } from '../evaluate/nonFinite.ts'
@@ -11,7 +11,7 @@ import { type RowsRequest, readRows, readSentences, taskOf } from './calibrate.t
 import { openPlan, planFor } from './givenPlan.ts'
 import { isHeldOut } from './heldOut.ts'
 
-export interface EvaluateRequest {
+export interface EvaluateRequest extends EngineOptions {
   readonly model: string
   readonly revision?: string | undefined
   /** plan.json of a run, its folder, or a plan written by hand; the dense model is measured beside it. */
@@ -20,7 +20,6 @@ export interface EvaluateRequest {
   readonly allowOtherModel?: boolean | undefined
   /** Without a task: the plan's, else what the head predicts. */
   readonly rows: RowsRequest
-  readonly threads?: number | undefined
   readonly signal?: StopSignal | undefined
 }
 
@@ -46,7 +45,7 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
   const { signal } = request
   const given = request.plan === undefined ? undefined : await openPlan(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
-  const engine = openEngine(model, { threads: request.threads })
+  const engine = openEngine(model, engineOptionsOf(request))
   try {
     const plan = given && (await planFor(model, given, request))
     const file = given?.file

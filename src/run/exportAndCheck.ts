@@ -1,4 +1,4 @@
-import { openEngine } from '../engine/threadEngine.ts'
+import { type EngineOptions, openEngine } from '../engine/threadEngine.ts'
 import { OutputError } from '../errors.ts'
 import { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOptions } from '../export/huggingface.ts'
 import type { Engine } from '../measures/measurement.ts'
@@ -29,13 +29,13 @@ export async function exportAndCheck(
     /** The loss that is measured, of whatever model the engine holds. */
     readonly objective: (engine: Engine) => Objective
     readonly expectedLoss: number
-    readonly threads?: number | undefined
+    readonly engine?: EngineOptions | undefined
   },
   options: HuggingFaceExportOptions = {},
 ): Promise<CheckedExport> {
   const written = await exportHuggingFace(model, plan, directory, options)
   const reopened = await openModel(directory, directory)
-  const engine = openEngine(reopened, { threads: check.threads })
+  const engine = openEngine(reopened, check.engine)
   try {
     const objective = check.objective(engine)
     const [loss = Number.NaN] = await objective.evaluate([emptyPlan], options.signal)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { EngineOptions } from '../engine/threadEngine.ts'
 import { OutputError, PlanError, ToolkitError } from '../errors.ts'
 import { describeExport, type HuggingFaceExportOptions } from '../export/huggingface.ts'
 import type { Engine } from '../measures/measurement.ts'
@@ -40,7 +41,7 @@ export interface FormatsRequest extends Omit<OtherFormatOptions, 'replace'>, Des
   readonly check: {
     readonly objective: (engine: Engine) => Objective
     readonly expectedLoss: number
-    readonly threads?: number | undefined
+    readonly engine?: EngineOptions | undefined
   }
   /** For the card. */
   readonly huggingFace: Pick<HuggingFaceExportOptions, 'method' | 'measured'>

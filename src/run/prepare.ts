@@ -1,6 +1,7 @@
 import type { PackedRows } from '../data/calibration.ts'
+import { describeMemory, freeMemory, planMemory } from '../engine/memory.ts'
 import { sliceRows } from '../engine/rowsStore.ts'
-import { openEngine } from '../engine/threadEngine.ts'
+import { engineOptionsOf, openEngine } from '../engine/threadEngine.ts'
 import { PlanError } from '../errors.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Method } from '../methods/method.ts'
@@ -60,7 +61,7 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
   checkCounts(request.budget ?? defaultBudget, method, options)
   const searching = resolveSearch(request.searching ?? {}, method, request.kinds)
   const model = await loadModel(request.model, { revision: request.revision })
-  const engine = openEngine(model, { threads: request.threads })
+  const engine = openEngine(model, engineOptionsOf({ spillFolder: request.output, ...request }))
   const close = async () => {
     await engine.close()
     await model.weights.close()
@@ -78,6 +79,8 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
       budget: goal.budget,
       candidates: goal.most.blocks.length,
     })
+    const text = describeMemory(planMemory(model, request.maxMemory ?? freeMemory()))
+    request.onProgress?.({ type: 'memory', text })
     const keptBytes = method.keeps?.(model, texts.searchRows, options)
     if (keptBytes !== undefined) request.onProgress?.({ type: 'keeping', bytes: keptBytes })
     const ignored = ignoredTarget(model)

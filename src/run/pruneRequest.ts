@@ -1,4 +1,5 @@
 import type { PackedRows } from '../data/calibration.ts'
+import type { EngineOptions } from '../engine/threadEngine.ts'
 import type { Comparison } from '../evaluate/compare.ts'
 import type { MethodOptions } from '../methods/options.ts'
 import type { MethodName, OptionsByMethod } from '../methods/registry.ts'
@@ -17,7 +18,7 @@ import type { Progress } from './prune.ts'
 import type { AnySearchRequest, SearchRequest } from './searchRequest.ts'
 
 /** What a run is asked for, its method and search by names that are looked up when it begins. */
-export interface AnyPruneRequest extends Protection {
+export interface AnyPruneRequest extends Protection, EngineOptions {
   /** Folder, .gguf file or hub id. */
   readonly model: string
   readonly revision?: string | undefined
@@ -41,7 +42,6 @@ export interface AnyPruneRequest extends Protection {
   readonly seed: number
   /** How the loss of a token is summed: `released` reproduces numbers of the authors' code; default `precise`. */
   readonly arithmetic?: LossArithmetic | undefined
-  readonly threads?: number | undefined
   /** What a budget of speed is measured by; default passes on this machine. */
   readonly timer?: Timer | undefined
   /** Write the pruned checkpoint to `output`/model; default true. */
@@ -85,6 +85,8 @@ export type PruneProgress =
       readonly candidates: number
     }
   /** What the method keeps in memory besides weights and states. */
+  /** How memory is shared between weights and states. */
+  | { readonly type: 'memory'; readonly text: string }
   | { readonly type: 'keeping'; readonly bytes: number }
   | { readonly type: 'consumer'; readonly line: string }
   | { readonly type: 'exporting'; readonly writtenBytes: number; readonly totalBytes: number }
