@@ -3,10 +3,10 @@ import { floatPool } from '../device/floatPool.ts'
 import type { ElementType } from '../graph/operations.ts'
 import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, keptUnits, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
-import type { Model } from '../model/model.ts'
+import type { DescribedBlock, Model } from '../model/model.ts'
 import { outputRoles } from '../model/outputBias.ts'
-import { blockSizes, stackSizes, unitOf } from '../model/plan.ts'
-import type { Block, WeightTable } from '../types.ts'
+import { blockSizes, stackSizes } from '../model/plan.ts'
+import type { WeightTable } from '../types.ts'
 import { type Edit, untouched } from './edit.ts'
 import type { MemoryPlan } from './memory.ts'
 
@@ -26,7 +26,7 @@ export interface Weights {
 
 /** A block and what is done to it. */
 export interface Edited {
-  readonly block: Block
+  readonly block: DescribedBlock
   readonly edit: Edit
 }
 
@@ -93,7 +93,7 @@ export function weightsOf(model: Model, device: Device, residency: MemoryPlan['w
     }
     const sizes = blockSizes(model, block)
     const { values, axes, dims, handle } = await load(table, role, sizes)
-    const unit = unitOf(model, block)
+    const unit = block.table.unit
     if (edit.removed.length === 0 || !axes.includes(unit)) return handle
     const runs = keptRuns(axes, sizes, unit, keptUnits(block.units, edit.removed))
     return device.upload('float32', sliceTensor(values, 1, dims, runs), runs.map(lengthOf))
@@ -129,7 +129,7 @@ export function weightsOf(model: Model, device: Device, residency: MemoryPlan['w
       if (of === undefined) return uploadAs(device, type, all, shape)
       const units = originalUnits(model, of.block)
       const kept = keptUnits(of.block.units, of.edit.removed).map((position) => units[position]!)
-      const runs = keptRuns(axes, sizes, unitOf(model, of.block), kept)
+      const runs = keptRuns(axes, sizes, of.block.table.unit, kept)
       return uploadAs(device, type, sliceTensor(all, 1, shape, runs), runs.map(lengthOf))
     },
 

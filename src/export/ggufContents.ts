@@ -2,10 +2,10 @@ import type { GgufTensorSource } from '../format/gguf/writeGguf.ts'
 import { applyPlan } from '../model/applyPlan.ts'
 import { keptRuns, keptUnits } from '../model/axes.ts'
 import type { GgufModel } from '../model/gguf/open.ts'
-import type { Model } from '../model/model.ts'
+import type { DescribedBlock, Model } from '../model/model.ts'
 import { outputRoles, withOutputBias } from '../model/outputBias.ts'
-import { blockSizes, unitOf } from '../model/plan.ts'
-import type { Block, BlockKind, PruningPlan } from '../types.ts'
+import { blockSizes } from '../model/plan.ts'
+import type { BlockKind, PruningPlan } from '../types.ts'
 import type { DescribedGguf, GgufExportType } from './gguf.ts'
 import { type GgufFamily, ropeMetadata } from './ggufMetadata.ts'
 import { constantTensor, ggufTensors, type HeadOrder, type TensorRequest, vectorTensor } from './ggufTensors.ts'
@@ -118,15 +118,15 @@ export function ggufContents(
   return factors === undefined ? tensors : [...tensors, factorsTensor(factors)]
 }
 
-function blockAt(model: Model, kind: BlockKind, layer: number): Block {
+function blockAt(model: Model, kind: BlockKind, layer: number): DescribedBlock {
   const found = model.blocks.find((block) => block.kind === kind && block.layer === layer)
   if (found === undefined) throw new RangeError(`decoder.${layer}.${kind}: no such block in ${model.id}`)
   return found
 }
 
-function cutOf(model: Model, plan: PruningPlan, block: Block, role: string): Pick<TensorRequest, 'runs'> {
+function cutOf(model: Model, plan: PruningPlan, block: DescribedBlock, role: string): Pick<TensorRequest, 'runs'> {
   const removed = plan.units[block.id] ?? []
-  const unit = unitOf(model, block)
+  const unit = block.table.unit
   const axes = block.weights[role]![1]
   if (removed.length === 0 || !axes.includes(unit)) return {}
   return { runs: keptRuns(axes, blockSizes(model, block), unit, keptUnits(block.units, removed)) }

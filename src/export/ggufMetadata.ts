@@ -155,8 +155,7 @@ export function ggufFamilyOf(model: Model): GgufFamily {
     )
   }
   for (const block of model.blocks) {
-    const table = model.architecture.stacks[block.stack]?.blocks.find(({ kind }) => kind === block.kind)
-    if (table === undefined) continue
+    const { table } = block
     const form = table.form(model.config, block.layer)
     const odd =
       table.kind === 'attention' ? oddAttention(form as AttentionForm, family) : oddMlp(form as MlpForm, family)

@@ -6,20 +6,11 @@ import { isSafetensorsType, type SafetensorsType } from '../format/safetensors/d
 import { type TensorSource, writeSafetensors } from '../format/safetensors/write.ts'
 import { applyPlan, originalUnits } from '../model/applyPlan.ts'
 import { type CustomLayer, type CustomLayout, classesOf, customConfig, remoteModule } from '../model/customConfig.ts'
-import type { Model } from '../model/model.ts'
+import type { DescribedBlock, Model } from '../model/model.ts'
 import { outputRoles, withOutputBias } from '../model/outputBias.ts'
-import { emptyPlan, stackSizes, unitOf } from '../model/plan.ts'
+import { emptyPlan, stackSizes } from '../model/plan.ts'
 import { tasksOf } from '../model/task.ts'
-import type {
-  Block,
-  BlockKind,
-  ModelConfig,
-  PruningPlan,
-  StackName,
-  StopSignal,
-  WeightStore,
-  WeightTable,
-} from '../types.ts'
+import type { BlockKind, ModelConfig, PruningPlan, StackName, StopSignal, WeightStore, WeightTable } from '../types.ts'
 import { writeAssets } from './assets.ts'
 import { configText } from './configText.ts'
 import { exportRecord, withRecord } from './exportRecord.ts'
@@ -191,19 +182,18 @@ function customLayout(pruned: Model, { stacks }: Layout): CustomLayout {
 }
 
 /** Whether a plan gave the output matrix of `block` a bias that the family does not have. */
-function hasAddedBias({ architecture, config }: Model, { stack, kind, weights }: Block): boolean {
+function hasAddedBias({ config }: Model, { kind, layer, weights, table }: DescribedBlock): boolean {
   const role = outputRoles[kind].bias
-  const table = architecture.stacks[stack]?.blocks.find((block) => block.kind === kind)
-  return weights[role] !== undefined && table?.weights(config)[role] === undefined
+  return weights[role] !== undefined && table.weights(config, layer)[role] === undefined
 }
 
-function unitsLeft(pruned: Model, block: Block): Partial<CustomLayer['attention'] & CustomLayer['mlp']> {
-  if (block.units === stackSizes(pruned, block.stack)[unitOf(pruned, block)]) return {}
+function unitsLeft(pruned: Model, block: DescribedBlock): Partial<CustomLayer['attention'] & CustomLayer['mlp']> {
+  if (block.units === stackSizes(pruned, block.stack)[block.table.unit]) return {}
   if (block.kind === 'mlp') return { channels: block.units }
   return { heads: block.units === 0 ? [] : originalUnits(pruned, block) }
 }
 
-function blockAt(model: Model, stack: StackName, kind: BlockKind, layer: number): Block {
+function blockAt(model: Model, stack: StackName, kind: BlockKind, layer: number): DescribedBlock {
   const blocks = [...model.blocks, ...model.bareNorms]
   const found = blocks.find((block) => block.stack === stack && block.kind === kind && block.layer === layer)
   if (found === undefined) throw new RangeError(`${stack}.${layer}.${kind}: no such block in ${model.id}`)
@@ -228,9 +218,8 @@ function tensorsOf(pruned: Model, layout: Layout, cut: ModelConfig): TensorSourc
   for (const [stack, layers] of Object.entries(layout.stacks) as [StackName, readonly NewLayer[]][]) {
     for (const [newLayer, members] of layers.entries()) {
       for (const [kind, layer] of Object.entries(members) as [BlockKind, number][]) {
-        const table = architecture.stacks[stack]?.blocks.find((block) => block.kind === kind)
         const block = blockAt(pruned, stack, kind, layer)
-        const names = table?.weights(config) ?? {}
+        const names = block.table.weights(config, layer)
         add(block.weights, hasAddedBias(pruned, block) ? withOutputBias(kind, names) : names, newLayer)
       }
     }

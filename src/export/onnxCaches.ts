@@ -1,12 +1,12 @@
 import type { OnnxElementType } from '../format/onnx/encode.ts'
 import type { CachePart } from '../graph/graph.ts'
-import type { Model } from '../model/model.ts'
+import type { DescribedBlock, Model } from '../model/model.ts'
 import { blockSizes } from '../model/plan.ts'
-import type { Block } from '../types.ts'
+
 import type { OnnxWriter } from './onnxWriter.ts'
 
 /** Attentions of a decoder that are left, in forward order: each has a place in the key/value cache, numbered anew from 0. */
-export function cachedAttentions({ blocks }: Model, kind: 'attention' | 'crossAttention'): readonly Block[] {
+export function cachedAttentions({ blocks }: Model, kind: 'attention' | 'crossAttention'): readonly DescribedBlock[] {
   return blocks.filter((block) => block.stack === 'decoder' && block.kind === kind)
 }
 
@@ -27,13 +27,13 @@ export class KeyValueCaches {
   }
 
   /** Keys or values of the calls before: (B,K,P,E). */
-  past(block: Block, part: CachePart): string {
+  past(block: DescribedBlock, part: CachePart): string {
     const length = block.kind === 'crossAttention' ? 'past_encoder_sequence_length' : 'past_sequence_length'
     return this.#writer.input({ ...this.#typeOf(block, length), name: `past_key_values.${this.#nameOf(block, part)}` })
   }
 
   /** The same and those of this call: (B,K,P+T,E). */
-  present(block: Block, part: CachePart): string {
+  present(block: DescribedBlock, part: CachePart): string {
     const length = block.kind === 'crossAttention' ? 'encoder_sequence_length' : 'total_sequence_length'
     return this.#writer.output({ ...this.#typeOf(block, length), name: `present.${this.#nameOf(block, part)}` })
   }
@@ -64,12 +64,12 @@ export class KeyValueCaches {
     return past
   }
 
-  #typeOf(block: Block, length: string) {
+  #typeOf(block: DescribedBlock, length: string) {
     const { K, E } = blockSizes(this.#model, block) as { K: number; E: number }
     return { type: this.#type, dims: ['batch_size', K, length, E] }
   }
 
-  #nameOf(block: Block, part: CachePart): string {
+  #nameOf(block: DescribedBlock, part: CachePart): string {
     const slot = cachedAttentions(this.#model, block.kind as 'attention').findIndex(({ id }) => id === block.id)
     if (this.#model.architecture.family === 'decoder') return `${slot}.${part}`
     return `${slot}.${block.kind === 'crossAttention' ? 'encoder' : 'decoder'}.${part}`

@@ -6,7 +6,7 @@ import { lowerNode } from '../graph/toOnnx.ts'
 import { originalUnits } from '../model/applyPlan.ts'
 import { findRole, keptRuns, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTensor } from '../model/axes.ts'
 import type { Model } from '../model/model.ts'
-import { blockSizes, stackSizes, unitOf } from '../model/plan.ts'
+import { blockSizes, stackSizes } from '../model/plan.ts'
 import type { KeyValueCaches } from './onnxCaches.ts'
 import { type OnnxDtype, writeEmbedding, writeLinear } from './onnxProducts.ts'
 import type { Surroundings } from './onnxSurroundings.ts'
@@ -174,7 +174,7 @@ export class Sheet {
   #constantOf({ name, block }: Stage, { value }: GraphInput, { axes, values }: FixedNumbers): string {
     const sizes = block === undefined ? this.#model.sizes : stackSizes(this.#model, block.stack)
     const shape = shapeOf(axes, sizes)
-    const runs = block && keptRuns(axes, sizes, unitOf(this.#model, block), originalUnits(this.#model, block))
+    const runs = block && keptRuns(axes, sizes, block.table.unit, originalUnits(this.#model, block))
     const whole = Float32Array.from(values)
     const kept = runs === undefined ? whole : sliceTensor(whole, 1, shape, runs)
     const dims = runs === undefined ? shape : runs.map(lengthOf)

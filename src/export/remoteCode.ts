@@ -222,7 +222,7 @@ function stacksOf(architecture: Architecture, config: ModelConfig): Readonly<Rec
 }
 
 function pathOfLayers({ blocks }: StackTable, config: ModelConfig): string {
-  const [[name] = ['']] = Object.values(blocks[0]!.weights(config))
+  const [[name] = ['']] = Object.values(blocks[0]!.weights(config, 0))
   return name.slice(0, name.indexOf(marker))
 }
 
@@ -230,7 +230,7 @@ function pathOfLayers({ blocks }: StackTable, config: ModelConfig): string {
 const marker = '.{layer}.'
 
 function partsOf(block: BlockTable, table: StackTable, config: ModelConfig) {
-  const weights = Object.entries(block.weights(config)).map(([role, [name, axes]]) => {
+  const weights = Object.entries(block.weights(config, 0)).map(([role, [name, axes]]) => {
     const inLayer = name.slice(name.indexOf(marker) + marker.length)
     return { role, name: inLayer, module: parentOf(inLayer), axes }
   })
@@ -260,7 +260,7 @@ function importList(names: readonly string[]): string {
 }
 
 function modulesOf(block: BlockTable, config: ModelConfig): string[] {
-  return Object.values(block.weights(config)).map(([name]) =>
+  return Object.values(block.weights(config, 0)).map(([name]) =>
     parentOf(name.slice(name.indexOf(marker) + marker.length)),
   )
 }

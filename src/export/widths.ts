@@ -1,6 +1,5 @@
 import { applyPlan } from '../model/applyPlan.ts'
 import type { Model } from '../model/model.ts'
-import { unitOf } from '../model/plan.ts'
 import type { BlockId, PruningPlan, StackName } from '../types.ts'
 
 /** Units left of every block that stays. */
@@ -31,7 +30,7 @@ export function uniformWidths(model: Model, widths: ReadonlyMap<BlockId, number>
     const found = { K: new Set<number>(), F: new Set<number>() }
     for (const block of model.blocks.filter((each) => each.stack === stack)) {
       const units = widths.get(block.id)
-      if (units !== undefined) found[unitOf(model, block)].add(units)
+      if (units !== undefined) found[block.table.unit].add(units)
     }
     isUniform &&= found.K.size <= 1 && found.F.size <= 1
     stacks[stack] = { K: only(found.K), F: only(found.F) }

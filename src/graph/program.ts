@@ -1,8 +1,8 @@
 import type { Architecture, StackTable } from '../model/architecture.ts'
 import type { AttentionForm, HeadForm, MlpForm, MultiHeadForm } from '../model/forms.ts'
-import type { Model } from '../model/model.ts'
+import type { DescribedBlock, Model } from '../model/model.ts'
 import { outputRoles } from '../model/outputBias.ts'
-import type { Block, StackName, WeightTable } from '../types.ts'
+import type { StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph, isCached } from './attention.ts'
 import { normGraph } from './composites.ts'
 import { embeddingGraph, positionBiasGraph } from './embedding.ts'
@@ -37,7 +37,7 @@ export interface Stage {
   /** The block's id, or what every plan keeps: `decoder.embedding`. */
   readonly name: string
   /** The block this stage computes; absent for what every plan keeps. */
-  readonly block?: Block
+  readonly block?: DescribedBlock
   /** Where the number of rows and tokens comes from: the ids of the stage's stack. */
   readonly ids: 'ids' | 'decoderIds'
   /** Which tensor feeds the graph's input of another name: an encoder's `hidden` is the state `memory`. */
@@ -160,9 +160,9 @@ function weightsOfStack(outer: WeightTable, stack: StackName): WeightTable {
 }
 
 /** The blocks of a stack and the norms that removed ones left, in forward order. */
-function blocksInOrder(model: Model, stack: StackName): Block[] {
+function blocksInOrder(model: Model, stack: StackName): DescribedBlock[] {
   const kinds = model.architecture.stacks[stack]?.blocks.map(({ kind }) => kind) ?? []
-  const place = ({ layer, kind }: Block) => layer * kinds.length + kinds.indexOf(kind)
+  const place = ({ layer, kind }: DescribedBlock) => layer * kinds.length + kinds.indexOf(kind)
   return [...model.blocks, ...model.bareNorms]
     .filter((block) => block.stack === stack)
     .sort((a, b) => place(a) - place(b))
@@ -176,12 +176,11 @@ function hasParallelBlocks({ architecture, config }: Model, stack: StackName, la
 
 function blockStage(
   model: Model,
-  block: Block,
+  block: DescribedBlock,
   kernel: AttentionKernel,
   share: GraphCache,
 ): Pick<Stage, 'name' | 'block' | 'weights' | 'graph' | 'channels' | 'bareNorm'> {
-  const table = model.architecture.stacks[block.stack]?.blocks.find(({ kind }) => kind === block.kind)
-  if (table === undefined) throw new RangeError(`${block.id} is not in the architecture's table`)
+  const { table } = block
   const form = table.form(model.config, block.layer)
   const outputNorm = 'outputNorm' in form ? form.outputNorm : undefined
   const bareNorm = outputNorm && share(['outputNorm', outputNorm], () => normGraph(outputNorm, 'outputNorm'))

@@ -1,7 +1,7 @@
 import { PlanError } from '../errors.ts'
 import { layersOf } from '../model/layers.ts'
 import type { Model } from '../model/model.ts'
-import { emptyPlan, parametersWithUnits, unitOf } from '../model/plan.ts'
+import { emptyPlan, parametersWithUnits } from '../model/plan.ts'
 import type { BlockId, BlockKind, PruningPlan } from '../types.ts'
 import type { LoopOptions, Scope } from './method.ts'
 
@@ -42,7 +42,7 @@ function allUnits(model: Model, granularities: readonly Granularity[]): MaskUnit
     }
     const letter = granularity === 'heads' ? 'K' : 'F'
     return model.blocks
-      .filter((block) => unitOf(model, block) === letter)
+      .filter((block) => block.table.unit === letter)
       .flatMap((block) => {
         const cost = (block.parameters - parametersWithUnits(model, block, 1)) / Math.max(1, block.units - 1)
         return Array.from({ length: block.units }, (_, index) => ({

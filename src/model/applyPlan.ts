@@ -1,16 +1,8 @@
-import type { Block, PruningPlan, TensorInfo, WeightStore } from '../types.ts'
+import type { PruningPlan, TensorInfo, WeightStore } from '../types.ts'
 import { elementCount, keptRuns, keptUnits, lengthOf, sliceTensor } from './axes.ts'
-import type { Model } from './model.ts'
+import type { DescribedBlock, Model } from './model.ts'
 import { decodeBias, outputRoles, withOutputBias } from './outputBias.ts'
-import {
-  blockSizes,
-  checkPlan,
-  leftOfRemoved,
-  parametersWithUnits,
-  removedParameters,
-  stackSizes,
-  unitOf,
-} from './plan.ts'
+import { blockSizes, checkPlan, leftOfRemoved, parametersWithUnits, removedParameters, stackSizes } from './plan.ts'
 
 /**
  * The model that is left: `plan`'s blocks are gone, and the weights of the others are cut to the units that stay. Nothing is copied
@@ -38,8 +30,8 @@ export function applyPlan(model: Model, plan: PruningPlan): Model {
  * Which units of the dense model the units of `block` are, after all plans applied since: numbers fixed by the family for
  * each head, such as ALiBi's slopes, follow them.
  */
-export function originalUnits(model: Model, block: Block): number[] {
-  const all = Array.from({ length: stackSizes(model, block.stack)[unitOf(model, block)] ?? 0 }, (_, unit) => unit)
+export function originalUnits(model: Model, block: DescribedBlock): number[] {
+  const all = Array.from({ length: stackSizes(model, block.stack)[block.table.unit] ?? 0 }, (_, unit) => unit)
   let units = [...(model.heads[block.id] ?? all)]
   for (const plan of model.applied) {
     const removed = new Set(plan.units[block.id])
@@ -49,14 +41,14 @@ export function originalUnits(model: Model, block: Block): number[] {
 }
 
 /** The norm that a removed block leaves in the stream, as a block of that norm alone; none where nothing is left. */
-function bareNormOf(model: Model, block: Block, plan: PruningPlan): Block[] {
+function bareNormOf(model: Model, block: DescribedBlock, plan: PruningPlan): DescribedBlock[] {
   const weights = leftOfRemoved(block, plan)
   if (Object.keys(weights).length === 0) return []
   const parameters = Object.values(weights).reduce((total, [, axes]) => total + elementCount(axes, model.sizes), 0)
   return [{ ...block, units: 0, parameters, weights }]
 }
 
-function narrowed(model: Model, block: Block, plan: PruningPlan): Block {
+function narrowed(model: Model, block: DescribedBlock, plan: PruningPlan): DescribedBlock {
   const removed = plan.units[block.id]?.length ?? 0
   const units = block.units - removed
   const cut = removed === 0 ? block : { ...block, units, parameters: parametersWithUnits(model, block, units) }
@@ -90,11 +82,11 @@ function biasedStore(model: Model, plan: PruningPlan, store: WeightStore): Weigh
   }
 }
 
-function narrowedStore(model: Model, blocks: readonly Block[], plan: PruningPlan): WeightStore {
+function narrowedStore(model: Model, blocks: readonly DescribedBlock[], plan: PruningPlan): WeightStore {
   const cuts = new Map<string, { shape: readonly number[]; runs: ReturnType<typeof keptRuns> }>()
   for (const block of blocks) {
     const removed = plan.units[block.id] ?? []
-    const unit = unitOf(model, block)
+    const unit = block.table.unit
     if (removed.length === 0) continue
     for (const [name, axes] of Object.values(block.weights)) {
       const shape = model.weights.tensors.get(name)?.shape

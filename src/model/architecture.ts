@@ -74,7 +74,7 @@ interface BlockTableOf<Kind extends BlockKind, Form> {
    * Names with `{layer}` where the layer number goes. The norm of a branch has the role `norm` before it and `outputNorm`
    * behind it, where it belongs to the stream.
    */
-  weights(config: ModelConfig): WeightTable
+  weights(config: ModelConfig, layer: number): WeightTable
   /** The mathematics of the block, as numbers and choices. */
   form(config: ModelConfig, layer: number): Form
 }

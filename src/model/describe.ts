@@ -1,9 +1,9 @@
 import { CheckpointError, UnsupportedModelError } from '../errors.ts'
-import type { Block, BlockId, ModelConfig, StackName, WeightStore, WeightTable } from '../types.ts'
+import type { BlockId, ModelConfig, StackName, WeightStore, WeightTable } from '../types.ts'
 import type { Architecture, BlockTable, Sizes } from './architecture.ts'
 import { findArchitecture } from './architectures/known.ts'
 import { elementCount, shapeOf } from './axes.ts'
-import type { Model } from './model.ts'
+import type { DescribedBlock, Model } from './model.ts'
 import { outputRoles, withOutputBias } from './outputBias.ts'
 import { inOwnWords } from './ownSpelling.ts'
 import { outputNormOf, stackSizes } from './plan.ts'
@@ -57,7 +57,7 @@ export function describeModel(id: string, path: string, checkpoint: OpenedCheckp
         const blockId: BlockId = `${stack}.${layer}.${blockTable.kind}`
         if (absent.includes(blockId)) continue
         const isBareNorm = units[blockId] === 0
-        const whole = blockTable.weights(config)
+        const whole = blockTable.weights(config, layer)
         const own = spelledAsStored(nameLayer(isBareNorm ? outputNormOf(whole) : whole, layer), stored)
         const biased = withOutputBias(blockTable.kind, own)
         const [bias] = biased[outputRoles[blockTable.kind].bias] ?? []
@@ -102,7 +102,7 @@ function refuseOtherHeads(path: string, { tensors }: WeightStore): void {
 
 /** A block with the sizes of its own weights. */
 interface Part {
-  readonly block: Block
+  readonly block: DescribedBlock
   readonly sizes: Sizes
 }
 
@@ -131,9 +131,15 @@ function countParameters(outer: WeightTable, sizes: Sizes, parts: readonly Part[
   return { own, all: sum([...counts.keys()]) }
 }
 
-function blockOf(stack: StackName, layer: number, table: BlockTable, weights: WeightTable, sizes: Sizes): Block {
+function blockOf(
+  stack: StackName,
+  layer: number,
+  table: BlockTable,
+  weights: WeightTable,
+  sizes: Sizes,
+): DescribedBlock {
   const id: BlockId = `${stack}.${layer}.${table.kind}`
-  return { id, kind: table.kind, stack, layer, units: sizes[table.unit]!, parameters: 0, weights }
+  return { id, kind: table.kind, stack, layer, units: sizes[table.unit]!, parameters: 0, weights, table }
 }
 
 function nameLayer(table: WeightTable, layer: number): WeightTable {

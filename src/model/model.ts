@@ -1,5 +1,10 @@
 import type { Block, BlockId, ModelConfig, PruningPlan, WeightStore, WeightTable } from '../types.ts'
-import type { Architecture, Sizes } from './architecture.ts'
+import type { Architecture, BlockTable, Sizes } from './architecture.ts'
+
+/** A block and what its family says of blocks of its kind: names, forms, units. */
+export interface DescribedBlock extends Block {
+  readonly table: BlockTable
+}
 
 /** A loaded model: its description and lazy access to its weights. */
 export interface Model {
@@ -16,9 +21,9 @@ export interface Model {
    */
   readonly heads: Readonly<Partial<Record<BlockId, readonly number[]>>>
   /** Forward order. */
-  readonly blocks: readonly Block[]
+  readonly blocks: readonly DescribedBlock[]
   /** The norms that removed post-norm branches left in the stream, as blocks of that norm alone. */
-  readonly bareNorms: readonly Block[]
+  readonly bareNorms: readonly DescribedBlock[]
   /** Weights outside the blocks. */
   readonly outer: WeightTable
   readonly weights: WeightStore

@@ -1,8 +1,8 @@
 import { PlanError } from '../errors.ts'
-import type { Block, BlockId, BlockKind, PruningPlan, StackName, WeightTable } from '../types.ts'
+import type { BlockId, BlockKind, PruningPlan, StackName, WeightTable } from '../types.ts'
 import type { Sizes } from './architecture.ts'
 import { elementCount } from './axes.ts'
-import type { Model } from './model.ts'
+import type { DescribedBlock, Model } from './model.ts'
 import { biasDigest, decodeBias, outputBiasesOf, outputRoles } from './outputBias.ts'
 
 /** The plan that leaves nothing out. */
@@ -14,7 +14,7 @@ export function withoutBlock(plan: PruningPlan, block: BlockId): PruningPlan {
 }
 
 /** Blocks that `plan` keeps, kind by kind in the order of `kinds`, in forward order within a kind. */
-export function remainingBlocks(model: Model, plan: PruningPlan, kinds: readonly BlockKind[]): Block[] {
+export function remainingBlocks(model: Model, plan: PruningPlan, kinds: readonly BlockKind[]): DescribedBlock[] {
   const removed = new Set(plan.blocks)
   return kinds.flatMap((kind) => model.blocks.filter((block) => block.kind === kind && !removed.has(block.id)))
 }
@@ -44,7 +44,7 @@ export function removedUnits(plan: PruningPlan): [BlockId, readonly number[]][] 
  */
 export function removedParameters(model: Model, plan: PruningPlan): number {
   const removed = new Set(plan.blocks)
-  const left = ({ id, units }: Block) => (removed.has(id) ? 0 : units - (plan.units[id]?.length ?? 0))
+  const left = ({ id, units }: DescribedBlock) => (removed.has(id) ? 0 : units - (plan.units[id]?.length ?? 0))
   const biased = new Set(outputBiasesOf(plan).map(([id]) => id))
   const added = model.blocks.filter(
     ({ id, kind, weights }) => biased.has(id) && !removed.has(id) && weights[outputRoles[kind].bias] === undefined,
@@ -54,7 +54,7 @@ export function removedParameters(model: Model, plan: PruningPlan): number {
 }
 
 /** What `plan` leaves of the weights of a removed block: the norm behind it, unless it is dropped. */
-export function leftOfRemoved(block: Block, plan: PruningPlan): WeightTable {
+export function leftOfRemoved(block: DescribedBlock, plan: PruningPlan): WeightTable {
   return plan.outputNorms === 'drop' ? {} : outputNormOf(block.weights)
 }
 
@@ -64,7 +64,7 @@ export function outputNormOf(weights: WeightTable): WeightTable {
 }
 
 /** Parameters of all blocks with `unitsLeft` units each, every tensor counted once; of one without units, what is left. */
-function tensorParameters(model: Model, plan: PruningPlan, unitsLeft: (block: Block) => number): number {
+function tensorParameters(model: Model, plan: PruningPlan, unitsLeft: (block: DescribedBlock) => number): number {
   const counts = new Map<string, number>()
   for (const block of model.blocks) {
     const sizes = blockSizes(model, block, unitsLeft(block))
@@ -76,7 +76,7 @@ function tensorParameters(model: Model, plan: PruningPlan, unitsLeft: (block: Bl
 }
 
 /** Parameters of a block with `units` units left. */
-export function parametersWithUnits(model: Model, block: Block, units: number): number {
+export function parametersWithUnits(model: Model, block: DescribedBlock, units: number): number {
   if (units === 0) return 0
   const count = (size: number) => {
     const sizes = blockSizes(model, block, size)
@@ -86,8 +86,8 @@ export function parametersWithUnits(model: Model, block: Block, units: number): 
 }
 
 /** Size of every shape letter in the weights of `block` when it has `units` units. */
-export function blockSizes(model: Model, block: Block, units: number = block.units): Sizes {
-  return { ...stackSizes(model, block.stack), [unitOf(model, block)]: units }
+export function blockSizes(model: Model, block: DescribedBlock, units: number = block.units): Sizes {
+  return { ...stackSizes(model, block.stack), [block.table.unit]: units }
 }
 
 /** Size of every shape letter in the blocks of a stack that have lost nothing. */
@@ -96,13 +96,6 @@ export function stackSizes(
   stack: StackName,
 ): Sizes {
   return { ...sizes, ...architecture.stacks[stack]?.sizes?.(config) }
-}
-
-/** The shape letter that counts the units of `block`. */
-export function unitOf(model: Model, block: Block): 'K' | 'F' {
-  const table = model.architecture.stacks[block.stack]?.blocks.find(({ kind }) => kind === block.kind)
-  if (table === undefined) throw new RangeError(`${block.id} is not in the table of its architecture`)
-  return table.unit
 }
 
 /** Throws `PlanError` when `plan` names blocks or units that `model` does not have. */

@@ -9,9 +9,9 @@ import { ropeScalingIn } from './rope.ts'
  * does not say, and for learned positions, of which there are no more than the table has.
  */
 export function trainedPositions({ architecture, config, blocks }: Model): number | undefined {
-  const ropes = blocks.flatMap(({ stack, kind, layer }) => {
-    const form = architecture.stacks[stack]?.blocks.find((table) => table.kind === kind)?.form(config, layer)
-    return form !== undefined && 'positions' in form && form.positions.type === 'rotary' ? [form.positions.rope] : []
+  const ropes = blocks.flatMap(({ layer, table }) => {
+    const form = table.form(config, layer)
+    return 'positions' in form && form.positions.type === 'rotary' ? [form.positions.rope] : []
   })
   const stacks = Object.keys(architecture.stacks) as StackName[]
   const hasSines = stacks.some((stack) => architecture.embedding(config, stack).sinusoids !== undefined)

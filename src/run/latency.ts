@@ -1,7 +1,7 @@
 import { type Engine, measureOn } from '../measures/measurement.ts'
-import type { Model } from '../model/model.ts'
-import { emptyPlan, unitOf } from '../model/plan.ts'
-import type { Block, BlockId, PruningPlan, StopSignal, TokenRows } from '../types.ts'
+import type { DescribedBlock, Model } from '../model/model.ts'
+import { emptyPlan } from '../model/plan.ts'
+import type { BlockId, PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import type { Journal } from './journal.ts'
 
 /**
@@ -57,14 +57,14 @@ export async function measureParts(
 ): Promise<PartSeconds> {
   const shapes = shapesOf(model)
   const everything = { ...start, blocks: model.blocks.map(({ id }) => id) }
-  const narrowed = narrow ? narrowPlans(model, shapes, start) : []
+  const narrowed = narrow ? narrowPlans(shapes, start) : []
   const [dense, none, ...others] = await journaledSeconds('part seconds', journal, timer, signal, [
     start,
     everything,
     ...narrowed,
   ])
   const place = new Map(model.blocks.map(({ id }, i) => [id, i + 1]))
-  const of = (seconds: Float64Array | undefined, { id }: Block) => seconds?.[place.get(id)!] ?? 0
+  const of = (seconds: Float64Array | undefined, { id }: DescribedBlock) => seconds?.[place.get(id)!] ?? 0
   const blocks = new Map<BlockId, SecondsOfWidth>()
   for (const shape of shapes) {
     const full = median(shape.map((block) => of(dense, block)))
@@ -86,7 +86,7 @@ export function secondsOf(model: Model, { rest, blocks }: PartSeconds, plan: Pru
   const removed = new Set(plan.blocks)
   return model.blocks.reduce((total, block) => {
     const left = removed.has(block.id) ? 0 : block.units - (plan.units[block.id]?.length ?? 0)
-    return total + interpolated(blocks.get(block.id)!, Math.min(block.units, aligned(model, block, left)))
+    return total + interpolated(blocks.get(block.id)!, Math.min(block.units, aligned(block, left)))
   }, rest)
 }
 
@@ -125,8 +125,8 @@ async function journaledSeconds(
   return measured
 }
 
-function shapesOf(model: Model): Block[][] {
-  const shapes = new Map<string, Block[]>()
+function shapesOf(model: Model): DescribedBlock[][] {
+  const shapes = new Map<string, DescribedBlock[]>()
   for (const block of model.blocks) {
     const key = `${block.stack} ${block.kind} ${block.units} ${block.parameters}`
     const known = shapes.get(key)
@@ -137,12 +137,12 @@ function shapesOf(model: Model): Block[][] {
 }
 
 /** For each share the plan that narrows one block of each shape to it; none where all shapes are too small to be narrowed. */
-function narrowPlans(model: Model, shapes: readonly Block[][], start: PruningPlan): PruningPlan[] {
+function narrowPlans(shapes: readonly DescribedBlock[][], start: PruningPlan): PruningPlan[] {
   const plans = narrowShares.map((share): PruningPlan => {
     const units: Partial<Record<BlockId, readonly number[]>> = {}
     for (const shape of shapes) {
       const block = middleOf(shape)
-      const left = aligned(model, block, Math.max(1, Math.floor(share * block.units)))
+      const left = aligned(block, Math.max(1, Math.floor(share * block.units)))
       if (left < block.units) units[block.id] = Array.from({ length: block.units - left }, (_, i) => left + i)
     }
     return { ...start, units }
@@ -150,11 +150,11 @@ function narrowPlans(model: Model, shapes: readonly Block[][], start: PruningPla
   return plans.filter(({ units }) => Object.keys(units).length > 0)
 }
 
-const middleOf = (shape: readonly Block[]) => shape[shape.length >> 1]!
+const middleOf = (shape: readonly DescribedBlock[]) => shape[shape.length >> 1]!
 
 /** The units that `left` units are computed as. */
-function aligned(model: Model, block: Block, left: number): number {
-  const step = alignment[unitOf(model, block)]
+function aligned(block: DescribedBlock, left: number): number {
+  const step = alignment[block.table.unit]
   return Math.ceil(left / step) * step
 }
 

@@ -37,7 +37,7 @@ function decoderOf(type: StoredType, given: ModelConfig = config, spell = (name:
   const tables: WeightTable[] = [architecture.outer(given, () => false)]
   for (let layer = 0; layer < decoder.layers(given); layer++) {
     for (const { weights } of decoder.blocks) {
-      const named = Object.entries(weights(given)).map(([role, [name, axes]]) => [
+      const named = Object.entries(weights(given, layer)).map(([role, [name, axes]]) => [
         role,
         [name.replace('{layer}', `${layer}`), axes],
       ])
@@ -163,7 +163,7 @@ describe('a Hugging Face export', () => {
         const id: BlockId = `decoder.${layer}.${kind}`
         if (absent.includes(id)) continue
         const own = { ...sizes, [unit]: units[id] ?? sizes[unit]! }
-        for (const [name, axes] of Object.values(weights(base))) {
+        for (const [name, axes] of Object.values(weights(base, layer))) {
           expected.set(name.replace('{layer}', `${layer}`), shapeOf(axes, own))
         }
       }

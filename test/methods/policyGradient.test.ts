@@ -183,22 +183,10 @@ describe('policy gradient', () => {
 
 describe('channels and head groups', () => {
   /** Two layers of two head groups of two channels, and four channels. */
-  const wide = {
-    ...toyModel(2),
-    sizes: { D: 1, K: 2, F: 4 },
-    architecture: {
-      stacks: {
-        decoder: {
-          blocks: [
-            { kind: 'attention', unit: 'K' },
-            { kind: 'mlp', unit: 'F' },
-          ],
-        },
-      },
-    },
-  }
+  const wide = { ...toyModel(2), sizes: { D: 1, K: 2, F: 4 }, architecture: { stacks: {} } }
   const blocks = wide.blocks.map((block) => ({
     ...block,
+    table: { unit: block.kind === 'mlp' ? 'F' : 'K' },
     units: block.kind === 'mlp' ? 4 : 2,
     parameters: block.kind === 'mlp' ? 40 : 20,
     weights: { proj: [block.id, block.kind === 'mlp' ? 'D F' : 'D K'] as const },
