@@ -51,14 +51,16 @@ export async function compareRuns({ runs: paths, text }: CompareRequest): Promis
   }
 }
 
-/** Writes the curves as a picture, over an older picture only. Throws `OutputError` for any other file that is there. */
-export async function writeCurves(path: string, comparison: RunComparison): Promise<void> {
+/** Writes the curves as a picture, over an older picture only, unless forced. Throws `OutputError` for any other file that is there. */
+export async function writeCurves(path: string, comparison: RunComparison, force = false): Promise<void> {
   const found = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw new OutputError(`${path}: cannot be written (${error.message}); name another file`, { cause: error })
   })
-  if (found !== undefined && !found.startsWith('<svg')) {
-    throw new OutputError(`${path}: is there and is no picture, expected none or an older SVG; name another file`)
+  if (found !== undefined && !found.startsWith('<svg') && !force) {
+    throw new OutputError(
+      `${path}: is there and is no picture, expected none or an older SVG; name another file, or replace it with --force`,
+    )
   }
   await writeFileAtomic(path, curvesSvg(comparison))
 }

@@ -65,7 +65,9 @@ async function filesAt(path: string): Promise<{ readonly names: string[]; readon
     const files = entries.filter((entry) => !entry.isDirectory())
     return { names: files.map((file) => relative(path, join(file.parentPath, file.name))), isFolder: true }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { names: [], isFolder: false }
+    // below a file there is nothing either; who writes there says so
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR') return { names: [], isFolder: false }
     throw error
   }
 }

@@ -170,7 +170,8 @@ describe('bad input is one line that says what was found, what was expected and 
     })
     for (const format of ['huggingface', 'gguf', 'onnx']) {
       const plan = ['--plan', join(run, 'plan.json'), '--threads', '1', '--no-verify']
-      const apply = await blockpruner(['apply', ...plan, '--format', format, '--output', impossible])
+      const output = format === 'gguf' ? `${impossible}.gguf` : impossible
+      const apply = await blockpruner(['apply', ...plan, '--format', format, '--output', output])
       expect(apply).toMatchObject({ code: 1, signal: null })
       expect(apply.stderr).toMatch(/\/proc\/self\/none.*the folder does not exist: create it first, or choose another/)
     }

@@ -68,5 +68,7 @@ describe('compare', () => {
     const picture = await blockpruner(['compare', ...runs, '--svg', thesis])
     expect(picture).toMatchObject({ code: 1, stderr: expect.stringContaining('is no picture') })
     expect(readFileSync(thesis, 'utf8')).toBe('years of work')
+    await succeed('compare', ...runs, '--svg', thesis, '--force')
+    expect(readFileSync(thesis, 'utf8')).toMatch(/^<svg/)
   })
 })

@@ -13,6 +13,7 @@ interface CompareOptions {
   readonly at?: number[]
   readonly format: TableFormat
   readonly svg?: string
+  readonly force?: true
 }
 
 /** `blockpruner compare`: methods side by side at equal parameters. */
@@ -26,8 +27,9 @@ export function compareCommand(_: Interruption): Command {
       new Option('--format <name>', 'of the table').choices(['text', 'markdown', 'csv', 'latex']).default('text'),
     )
     .option('--svg <file>', 'write the curves to this picture')
+    .option('--force', 'replace what stands at --svg, whatever it is')
     .option('--debug', 'print the stack of an error')
-    .action(async (runs: string[], { text, at, format, svg }: CompareOptions) => {
+    .action(async (runs: string[], { text, at, format, svg, force }: CompareOptions) => {
       const comparison = await compareRuns({ runs, text })
       if (comparison.note !== undefined) process.stderr.write(`note: ${comparison.note}\n`)
       const rows = compareAt(comparison, at)
@@ -41,7 +43,7 @@ export function compareCommand(_: Interruption): Command {
       }
       process.stdout.write(`${written[format]()}\n`)
       if (svg === undefined) return
-      await writeCurves(svg, comparison)
+      await writeCurves(svg, comparison, force)
       process.stderr.write(`curves: ${svg}\n`)
     })
 }
