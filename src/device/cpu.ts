@@ -50,13 +50,14 @@ export function cpuDevice({ threads, poisonFreed = false }: CpuOptions = {}): De
     sessions.set(graph, ofGraph)
     const pieces = graph.nodes.some(({ op }) => op === 'groupQueryAttention') ? queryPieces(rows, tokens) : undefined
     const key = pieces === undefined ? '' : `${pieces.count} x ${pieces.size}`
-    const session = ofGraph.get(key) ?? ort.InferenceSession.create(graphToOnnx(graph, pieces), options)
+    const session = ofGraph.get(key) ?? ort.InferenceSession.create(graphToOnnx(graph, { pieces }), options)
     ofGraph.set(key, session)
     return session
   }
 
   return {
     name: 'cpu',
+    kernel: 'fused',
     upload: (type, values, dims) => new ort.Tensor(type, values as Float32Array, dims) as Handle,
     async run(graph, shape, feeds, like) {
       const names = graph.outputs.map(({ value }) => value.name)

@@ -1,6 +1,10 @@
 import type { Graph } from '../graph/graph.ts'
 import type { ElementType } from '../graph/operations.ts'
 
+/** The devices there are, each a file of this folder. */
+export const deviceNames = ['cpu', 'webgpu', 'cuda'] as const
+export type DeviceName = (typeof deviceNames)[number]
+
 /** A tensor on a device. Opaque: only the device that made it knows where its numbers are. */
 export interface Handle {
   readonly type: ElementType
@@ -12,7 +16,9 @@ export type HostValues = Float32Array | Int32Array | BigInt64Array
 
 /** Where graphs run. Everything else knows tensors as handles. */
 export interface Device {
-  readonly name: string
+  readonly name: DeviceName
+  /** How attention is to be computed here: the fused kernels are wrong or absent on some devices. */
+  readonly kernel: 'fused' | 'primitives'
   /** The tensor of `dims` that `values` are, row-major. The device may keep `values` instead of a copy: do not write to them before `free`. */
   upload(type: ElementType, values: HostValues, dims: readonly number[]): Handle
   /**

@@ -46,14 +46,18 @@ export function runnerOn(model: Model, device: Device, residency: MemoryPlan['we
     like?: Handle,
   ): Promise<Handle> {
     const feeds: Record<string, Handle> = {}
+    const constants: Handle[] = []
     for (const { value, source } of graph.inputs) {
       if (source.from === 'weight') feeds[value.name] = await weights.get(table, source.role, of)
-      else if (source.from === 'constant')
-        feeds[value.name] = weights.constant(source.axes, source.values, value.type, of)
-      else if (source.from === 'environment') feeds[value.name] = environment(source.of, ...shape)
+      else if (source.from === 'constant') {
+        const constant = weights.constant(source.axes, source.values, value.type, of)
+        feeds[value.name] = constant
+        constants.push(constant)
+      } else if (source.from === 'environment') feeds[value.name] = environment(source.of, ...shape)
       else feeds[value.name] = given[value.name]!
     }
     const [output] = await device.run(graph, shape, feeds, like)
+    for (const constant of constants) device.free(constant)
     return output!
   }
 

@@ -43,7 +43,15 @@ export function weightsOf(model: Model, device: Device, residency: MemoryPlan['w
   const fused = new Map<string, Promise<Float32Array<ArrayBuffer>>>()
   const pool = floatPool(16)
   const edited = new Map<Edit, Map<string, Promise<Handle>>>()
+  /** Edited tensors that are copies: where nothing is cut out of a weight, an edit has the weight itself. */
+  const copies = new WeakSet<Handle>()
   let editedTensors = 0
+
+  function copyOf(values: Float32Array, dims: readonly number[]): Handle {
+    const copy = device.upload('float32', values, dims)
+    copies.add(copy)
+    return copy
+  }
 
   function load(table: WeightTable, role: string, sizes: Model['sizes']): Promise<Loaded> {
     const place = findRole(table, role)
@@ -87,22 +95,27 @@ export function weightsOf(model: Model, device: Device, residency: MemoryPlan['w
     const added = role === outputRoles[block.kind].bias ? edit.bias : undefined
     if (added !== undefined) {
       const own = findRole(table, role) && (await load(table, role, model.sizes)).values
-      return device.upload('float32', own === undefined ? added : added.map((value, i) => value + own[i]!), [
-        added.length,
-      ])
+      return copyOf(own === undefined ? added : added.map((value, i) => value + own[i]!), [added.length])
     }
     const sizes = blockSizes(model, block)
     const { values, axes, dims, handle } = await load(table, role, sizes)
     const unit = block.table.unit
     if (edit.removed.length === 0 || !axes.includes(unit)) return handle
     const runs = keptRuns(axes, sizes, unit, keptUnits(block.units, edit.removed))
-    return device.upload('float32', sliceTensor(values, 1, dims, runs), runs.map(lengthOf))
+    return copyOf(sliceTensor(values, 1, dims, runs), runs.map(lengthOf))
   }
 
   function forgetOldest(): void {
     const [oldest, tensors] = edited.entries().next().value!
-    edited.delete(oldest)
+    forget(oldest, tensors)
+  }
+
+  function forget(edit: Edit, tensors: ReadonlyMap<string, Promise<Handle>>): void {
+    edited.delete(edit)
     editedTensors -= tensors.size
+    for (const tensor of tensors.values()) {
+      tensor.then((handle) => copies.delete(handle) && device.free(handle)).catch(() => {})
+    }
   }
 
   return {
@@ -111,7 +124,9 @@ export function weightsOf(model: Model, device: Device, residency: MemoryPlan['w
         return (await load(table, role, of === undefined ? model.sizes : blockSizes(model, of.block))).handle
       }
       const tensors = edited.get(of.edit) ?? new Map<string, Promise<Handle>>()
-      if (!edited.has(of.edit)) edited.set(of.edit, tensors)
+      // the edit used last comes last
+      edited.delete(of.edit)
+      edited.set(of.edit, tensors)
       let tensor = tensors.get(role)
       if (tensor === undefined) {
         while (editedTensors >= maxEditedTensors && edited.size > 1) forgetOldest()
@@ -150,8 +165,7 @@ export function weightsOf(model: Model, device: Device, residency: MemoryPlan['w
     leave(table, roles, isBlock) {
       if (residency === 'resident') return
       // they are of the block that is left: walks are breadth first
-      edited.clear()
-      editedTensors = 0
+      for (const [edit, tensors] of edited) forget(edit, tensors)
       for (const role of roles) {
         const place = findRole(table, role)
         if (place === undefined) continue

@@ -7,10 +7,18 @@ import { lowerOutputDistance } from './outputDistanceToOnnx.ts'
 /** The standard operators and onnxruntime's own, at the versions our lowerings are written for. */
 export const opsets = { '': 21, 'com.microsoft': 1 }
 
-/** The .onnx bytes of `graph`, weights as inputs; `pieces`: for rows of that many tokens. */
-export function graphToOnnx(graph: Graph, pieces?: QueryPieces): Uint8Array {
+/** What a lowering is made for. */
+export interface Target {
+  /** Rows of that many tokens. */
+  readonly pieces?: QueryPieces | undefined
+  /** Only operators that every provider of onnxruntime 1.30 has: WebGPU's lacks FusedMatMul and LogSoftmax, and leaves them to the CPU. */
+  readonly portable?: boolean | undefined
+}
+
+/** The .onnx bytes of `graph`, weights as inputs. */
+export function graphToOnnx(graph: Graph, target: Target = {}): Uint8Array {
   const lowered = graph.nodes.map((node) =>
-    lowerNode(node, { inputs: node.inputs.map(({ name }) => name), output: node.output.name }, pieces),
+    lowerNode(node, { inputs: node.inputs.map(({ name }) => name), output: node.output.name }, target),
   )
   return encodeOnnx({
     name: graph.name,
@@ -29,9 +37,9 @@ export interface Lowered {
 }
 
 /** The ONNX nodes of one node, with the constants they need. */
-export function lowerNode(node: Node, names: Names, pieces?: QueryPieces): Lowered {
-  const lower = lowerings[node.op] as (node: Node, names: Names, pieces?: QueryPieces) => Lowered
-  return lower(node, names, pieces)
+export function lowerNode(node: Node, names: Names, target: Target = {}): Lowered {
+  const lower = lowerings[node.op] as (node: Node, names: Names, target: Target) => Lowered
+  return lower(node, names, target)
 }
 
 /** What the tensors that a node reads and writes are called in the ONNX graph. */
@@ -41,19 +49,17 @@ interface Names {
 }
 
 type Lowerings = {
-  [Op in Operation]: (node: Extract<Node, { op: Op }>, names: Names, pieces?: QueryPieces) => Lowered
+  [Op in Operation]: (node: Extract<Node, { op: Op }>, names: Names, target: Target) => Lowered
 }
 
 const lowerings: Lowerings = {
-  linear({ attributes }, { inputs: [x, w, bias], output }) {
+  linear({ attributes }, { inputs: [x, w, bias], output }, { portable }) {
     const product = bias === undefined ? output : `${output}_product`
-    const operands = { inputs: [x!, w!], outputs: [product] }
-    // FusedMatMul takes x with any number of axes and the weights as checkpoints have them, (out, in)
     const matmul = attributes.inputFirst
-      ? { type: 'MatMul', ...operands }
-      : { type: 'FusedMatMul', domain: 'com.microsoft', ...operands, attributes: { transB: { int: 1 } } }
+      ? [{ type: 'MatMul', inputs: [x!, w!], outputs: [product] }]
+      : timesTransposed(x!, w!, product, portable)
     const add = { type: 'Add', inputs: [product, bias ?? ''], outputs: [output] }
-    return { nodes: bias === undefined ? [matmul] : [matmul, add], initializers: [] }
+    return { nodes: bias === undefined ? matmul : [...matmul, add], initializers: [] }
   },
   matmul: plain('MatMul'),
   add: plain('Add'),
@@ -131,7 +137,8 @@ const lowerings: Lowerings = {
     }
   },
   softmax: (_, names) => one('Softmax', names, { axis: { int: -1 } }),
-  logSoftmax: (_, names) => one('LogSoftmax', names, { axis: { int: -1 } }),
+  logSoftmax: (_, names, { portable }) =>
+    portable ? logSoftmaxInSteps(names) : one('LogSoftmax', names, { axis: { int: -1 } }),
   logSumExp: (_, names) => withConstants('ReduceLogSumExp', names, [[-1]], { keepdims: { int: 0 } }),
   outputDistance: ({ attributes }, { inputs: [dense, pruned], output }) =>
     lowerOutputDistance(attributes.measure, dense!, pruned!, output),
@@ -175,7 +182,38 @@ const lowerings: Lowerings = {
       initializers: [],
     }
   },
-  groupQueryAttention: ({ attributes }, names, pieces) => lowerGroupQueryAttention(attributes, names, pieces),
+  groupQueryAttention: ({ attributes }, names, { pieces }) => lowerGroupQueryAttention(attributes, names, pieces),
+}
+
+/** x wᵀ, w as checkpoints have it, (out, in), and x with any number of axes. */
+function timesTransposed(x: string, w: string, output: string, portable = false): OnnxNode[] {
+  const transB = { transB: { int: 1 } }
+  if (!portable) {
+    return [{ type: 'FusedMatMul', domain: 'com.microsoft', inputs: [x, w], outputs: [output], attributes: transB }]
+  }
+  const turned = `${output}_turned`
+  return [
+    { type: 'Transpose', inputs: [w], outputs: [turned], attributes: { perm: { ints: [1, 0] } } },
+    { type: 'MatMul', inputs: [x, turned], outputs: [output] },
+  ]
+}
+
+/** d - log Σ exp(d), d = x - max(x). */
+function logSoftmaxInSteps({ inputs, output }: Names): Lowered {
+  const axis = constant(`${output}_axis`, [-1])
+  const name = (part: string) => `${output}_${part}`
+  const reduced = { attributes: { keepdims: { int: 1 } } }
+  return {
+    nodes: [
+      { type: 'ReduceMax', inputs: [inputs[0]!, axis.name], outputs: [name('largest')], ...reduced },
+      { type: 'Sub', inputs: [inputs[0]!, name('largest')], outputs: [name('below')] },
+      { type: 'Exp', inputs: [name('below')], outputs: [name('exp')] },
+      { type: 'ReduceSum', inputs: [name('exp'), axis.name], outputs: [name('sum')], ...reduced },
+      { type: 'Log', inputs: [name('sum')], outputs: [name('logSum')] },
+      { type: 'Sub', inputs: [name('below'), name('logSum')], outputs: [output] },
+    ],
+    initializers: [axis],
+  }
 }
 
 function plain(type: string) {

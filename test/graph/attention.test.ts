@@ -137,7 +137,7 @@ async function run(
       shape,
     )
   }
-  const session = await ort.InferenceSession.create(graphToOnnx(graph, pieces), {
+  const session = await ort.InferenceSession.create(graphToOnnx(graph, { pieces }), {
     intraOpNumThreads: 1,
     logSeverityLevel: 3,
   })
