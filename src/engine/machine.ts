@@ -23,12 +23,7 @@ export interface MachineOptions {
 /** A machine for `model`: its graphs, weights and states on a device. */
 export function openMachine(
   model: Model,
-  {
-    device,
-    kernel = device.kernel,
-    memory = planMemory(model, Number.POSITIVE_INFINITY),
-    spillFolder,
-  }: MachineOptions,
+  { device, kernel = device.kernel, memory = planMemory(model, Number.POSITIVE_INFINITY), spillFolder }: MachineOptions,
 ): Machine {
   const program = programOf(model, kernel)
   const unpadded = kernel === 'fused' && program.readsPadding ? programOf(model, 'unpadded') : program
