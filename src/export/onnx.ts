@@ -92,7 +92,10 @@ export async function exportOnnx(
   const dataBytes = models.flatMap(({ data }) => data.files).reduce((total, { sizeBytes }) => total + sizeBytes, 0)
   const dataFiles = Object.fromEntries(models.map(({ name, data }) => [name, data.files.length]))
   const record = await exportRecord(model, plan)
-  const config = withRecord(onnxConfig(pruned, graphs, dataFiles), record)
+  const config = withRecord(
+    onnxConfig(pruned, graphs, dataFiles, dtypes.includes('fp32') ? 'fp32' : dtypes[0]!),
+    record,
+  )
   return publishFolder(
     directory,
     async (folder) => {

@@ -4,6 +4,7 @@ import { stackSizes } from '../model/plan.ts'
 import type { ModelConfig } from '../types.ts'
 import { cachedAttentions } from './onnxCaches.ts'
 import type { ComposedOnnx } from './onnxGraph.ts'
+import type { OnnxDtype } from './onnxProducts.ts'
 import { longestRow, maxPositions } from './onnxSurroundings.ts'
 
 /** Families that transformers.js has no name for, under the name of one that it runs in the same way. */
@@ -22,12 +23,13 @@ const cacheKeys: Readonly<Record<string, string>> = {
  * config.json as transformers.js reads it, for the class and the names of the cache. Its number of layers is that of caches,
  * so it becomes that of the attentions left; their shapes come from the graph. `multi_query` would make it expect the fused
  * caches of gpt_bigcode. Where other frequencies hold in longer rows, `max_position_embeddings` says how long a row may be. An
- * encoder's config stays as it is: it has no caches. `dataFiles`: how many files of data each model file has.
+ * encoder's config stays as it is: it has no caches. `dataFiles`: how many files of data each model file has; `dtype`: which is loaded first.
  */
 export function onnxConfig(
   model: Model,
   graphs: readonly ComposedOnnx[],
   dataFiles: Readonly<Record<string, number>>,
+  dtype: OnnxDtype,
 ): ModelConfig {
   const {
     auto_map: _,
@@ -42,6 +44,8 @@ export function onnxConfig(
     ...config,
     'transformers.js_config': {
       use_external_data_format: dataFiles,
+      // what is loaded where nobody asks for a dtype, in Node too, where that would be fp32
+      ...(dtype !== 'fp32' && { dtype }),
       ...(family !== 'encoder' && { kv_cache_dtype: { fp16: 'float16' } }),
     },
   }

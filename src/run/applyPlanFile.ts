@@ -3,10 +3,12 @@ import { type EngineOptions, engineOptionsOf, openEngine } from '../engine/threa
 import type { MeasuredLoss } from '../export/modelCard.ts'
 import { publicName } from '../export/publicName.ts'
 import type { Engine } from '../measures/measurement.ts'
+import { isGgufPath } from '../model/gguf/open.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { Random } from '../tensor/random.ts'
 import type { StopSignal, TokenRows } from '../types.ts'
+import { defaultFormats } from './defaultFormats.ts'
 import {
   checkDestinations,
   describeFormat,
@@ -30,7 +32,7 @@ export interface ApplyRequest extends EngineOptions {
   readonly steps?: number | undefined
   /** Folder of the checkpoint, or the .gguf file; with several formats the folder that holds one of each. */
   readonly output: string
-  /** Default huggingface. */
+  /** Default that of the model: gguf for a .gguf file of a family that has one, else huggingface. */
   readonly formats?: readonly Format[] | undefined
   readonly quantize?: OtherFormatOptions['quantize']
   readonly dtypes?: OtherFormatOptions['dtypes']
@@ -48,15 +50,19 @@ export interface ApplyRequest extends EngineOptions {
 
 /** Writes the model a plan file describes, opens it again and compares it with the plan on a fixed sequence. */
 export async function applyPlanFile(request: ApplyRequest): Promise<ExportedFormats> {
-  const { output, formats = ['huggingface'], signal } = request
+  const { output, signal } = request
   const source = await openPlan(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = openEngine(model, engineOptionsOf(request))
   try {
     const plan = await planFor(model, source, request)
+    const formats = request.formats ?? defaultFormats(model)
     for (const format of formats) describeFormat(format, model, plan)
-    const pathOf = (format: Format) => (formats.length === 1 ? output : join(output, exportNames[format]))
-    await checkDestinations(model, plan, { ...request, pathOf })
+    // a folder that was meant for another format holds a GGUF file as well
+    const isPlace =
+      formats.length === 1 && (request.formats !== undefined || formats[0] !== 'gguf' || isGgufPath(output))
+    const pathOf = (format: Format) => (isPlace ? output : join(output, exportNames[format]))
+    await checkDestinations(model, plan, { ...request, formats, pathOf })
     const rows = fixedRows(model)
     const objective = (of: Engine) => stateSizeObjective(of, rows)
     const [expectedLoss = Number.NaN] = await objective(engine).evaluate([plan], signal)
@@ -65,6 +71,7 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
     await engine.close()
     return await exportFormats(model, plan, {
       ...request,
+      formats,
       pathOf,
       check: { objective, expectedLoss, engine: engineOptionsOf(request) },
       expected,

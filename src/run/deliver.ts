@@ -32,7 +32,7 @@ export async function deliver(
   await engine.close()
   return exportFormats(model, file.plan, {
     ...request,
-    ...inRunDirectory(request),
+    ...inRunDirectory(model, request),
     check: { engine: engineOptionsOf(request), objective: checked, expectedLoss },
     expected,
     huggingFace: {

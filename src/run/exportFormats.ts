@@ -9,7 +9,9 @@ import type { Objective, PruningPlan, TokenRows } from '../types.ts'
 import { checkContents, describeContents } from '../verify/checkContents.ts'
 import { predict } from '../verify/predictions.ts'
 import { type ConsumerResult, describeResult, isWrong, verifyExport } from '../verify/verifyExport.ts'
+import { defaultFormats } from './defaultFormats.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
+import { type ExportedFile, filesAt, sizeOf } from './fileSizes.ts'
 import { type OtherFormat, type OtherFormatOptions, otherFormats, writeOther } from './otherFormats.ts'
 import { checkReplaceable } from './replaceable.ts'
 
@@ -26,7 +28,7 @@ export const exportNames: Readonly<Record<Format, string>> = {
 
 /** Which formats are written where, and what may be there before. */
 export interface Destinations {
-  /** Default huggingface. */
+  /** Default that of the model: gguf for a .gguf file of a family that has one, else huggingface. */
   readonly formats?: readonly Format[] | undefined
   /** Where the export of a format goes. */
   readonly pathOf: (format: Format) => string
@@ -59,7 +61,11 @@ export interface ExpectedPredictions {
 }
 
 export interface ExportedFormats {
-  readonly export?: (CheckedExport & { readonly consumers: readonly ConsumerResult[] }) | undefined
+  /** Bytes of the dense model's weight files. */
+  readonly denseBytes: number
+  readonly export?:
+    | (CheckedExport & { readonly files: readonly ExportedFile[]; readonly consumers: readonly ConsumerResult[] })
+    | undefined
   readonly exportPath?: string | undefined
   /** Exports for other software. */
   readonly others: readonly OtherExport[]
@@ -69,6 +75,7 @@ export interface OtherExport {
   readonly format: OtherFormat
   readonly path: string
   readonly sizeBytes: number
+  readonly files: readonly ExportedFile[]
   /** What the software that is installed found. */
   readonly consumers: readonly ConsumerResult[]
 }
@@ -83,10 +90,11 @@ export async function exportFormats(
   plan: PruningPlan,
   request: FormatsRequest,
 ): Promise<ExportedFormats> {
-  const { formats = ['huggingface'], pathOf, signal, onProgress } = request
+  const { formats = defaultFormats(model), pathOf, signal, onProgress } = request
   for (const format of formats) describeFormat(format, model, plan)
   await checkDestinations(model, plan, request)
-  let result: ExportedFormats = { others: [] }
+  const denseBytes = await sizeOf(model.weights.files)
+  let result: ExportedFormats = { denseBytes, others: [] }
   for (const format of new Set(formats)) {
     const path = pathOf(format)
     if (format === 'huggingface') {
@@ -97,24 +105,27 @@ export async function exportFormats(
         replace: true,
       })
       const consumers = await askConsumers(path, model, plan, request)
-      result = { ...result, export: { ...written, consumers }, exportPath: path }
+      result = { ...result, export: { ...written, files: await filesAt(path), consumers }, exportPath: path }
     } else {
-      const sizeBytes = await writeOther(format, model, plan, path, { ...request, replace: true })
+      await writeOther(format, model, plan, path, { ...request, replace: true })
+      const files = await filesAt(path)
+      const sizeBytes = files.reduce((total, file) => total + file.sizeBytes, 0)
       const consumers = await askConsumers(path, model, plan, request)
-      result = { ...result, others: [...result.others, { format, path, sizeBytes, consumers }] }
+      result = { ...result, others: [...result.others, { format, path, sizeBytes, files, consumers }] }
     }
   }
   return result
 }
 
 /** The places of the exports of a run. */
-export function inRunDirectory({ output, formats, force }: Omit<Destinations, 'pathOf'> & { readonly output: string }) {
+export function inRunDirectory(model: Model, request: Omit<Destinations, 'pathOf'> & { readonly output: string }) {
+  const { output, formats = defaultFormats(model), force } = request
   return { formats, force, inRun: true, pathOf: (format: Format) => join(output, exportNames[format]) }
 }
 
 /** Throws `OutputError` where an export would replace anything but an earlier one of the same; `plan` undefined: not known yet. */
 export async function checkDestinations(model: Model, plan: PruningPlan | undefined, where: Destinations) {
-  const { formats = ['huggingface'], pathOf, inRun = false, force = false } = where
+  const { formats = defaultFormats(model), pathOf, inRun = false, force = false } = where
   for (const format of new Set(formats)) {
     const path = pathOf(format)
     if (format === 'gguf' && !path.endsWith('.gguf')) {

@@ -1,5 +1,4 @@
-import { readdir, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { describeGguf, exportGguf, type GgufExportType } from '../export/gguf.ts'
 import { exportMergekit, mergekitYaml } from '../export/mergekit.ts'
 import { describeNemotron, exportNemotron } from '../export/nemotron.ts'
@@ -18,7 +17,7 @@ export type OtherFormat = 'gguf' | 'onnx' | 'nemotron' | 'mergekit'
 export interface OtherFormatOptions {
   /** Type of the matrices of a GGUF file; absent: as stored. */
   readonly quantize?: GgufExportType | undefined
-  /** One ONNX model each; default fp32. */
+  /** One ONNX model each; default q8, which browsers load first. */
   readonly dtypes?: OnnxExportOptions['dtypes']
   /** How ONNX decoders attend; default fused. */
   readonly attention?: OnnxExportOptions['attention']
@@ -43,7 +42,8 @@ export const otherFormats: Readonly<Record<OtherFormat, Writer>> = {
   },
   onnx: {
     describe: describeOnnx,
-    write: exportOnnx,
+    write: (model, plan, path, { dtypes = ['q8'], ...options }) =>
+      exportOnnx(model, plan, path, { dtypes, ...options }),
   },
   nemotron: {
     describe: describeNemotron,
@@ -55,26 +55,18 @@ export const otherFormats: Readonly<Record<OtherFormat, Writer>> = {
   },
 }
 
-/** Writes the model without what `plan` removes in `format` to `path`. Returns the bytes that are there then. */
+/** Writes the model without what `plan` removes in `format` to `path`. */
 export async function writeOther(
   format: OtherFormat,
   model: Model,
   plan: PruningPlan,
   path: string,
   options: OtherFormatOptions,
-): Promise<number> {
+): Promise<void> {
   try {
     await makeFolder(dirname(path))
   } catch (cause) {
     throw await outputFailure(path, cause)
   }
   await otherFormats[format].write(model, plan, path, options)
-  return bytesAt(path)
-}
-
-async function bytesAt(path: string): Promise<number> {
-  const found = await stat(path)
-  if (!found.isDirectory()) return found.size
-  const sizes = await Promise.all((await readdir(path)).map((name) => bytesAt(join(path, name))))
-  return sizes.reduce((total, size) => total + size, 0)
 }

@@ -18,6 +18,7 @@ import { taskObjective } from '../objectives/taskObjective.ts'
 import type { BlockId, BlockKind, PruningPlan, RowObjective, TokenRows } from '../types.ts'
 import { type Budget, budgetFlag, checkBudget, defaultBudget, isReached } from './budget.ts'
 import { readRows, readSentences, taskOf } from './calibrate.ts'
+import { defaultFormats } from './defaultFormats.ts'
 import { checkDestinations, checkFormats, inRunDirectory } from './exportFormats.ts'
 import { checkOutputNorms, startOf } from './outputNorms.ts'
 import type { RunInputs } from './planFile.ts'
@@ -69,7 +70,7 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
   try {
     const goal = goalOf(model, method, options, searching, request)
     await checkRunDirectory(request.output, request.force === true)
-    if (request.export !== false) await checkDestinations(model, undefined, inRunDirectory(request))
+    if (request.export !== false) await checkDestinations(model, undefined, inRunDirectory(model, request))
     const texts = await readTextsOf(model, searching, request)
     request.onProgress?.({
       type: 'loaded',
@@ -123,7 +124,7 @@ function goalOf(
   if (request.export !== false) {
     // where blocks of two kinds may go, whole layers may
     const least = kinds.length === 1 ? removable.map((id): PruningPlan => ({ ...start, blocks: [id] })) : []
-    checkFormats(model, request.formats ?? ['huggingface'], least)
+    checkFormats(model, request.formats ?? defaultFormats(model), least)
   }
   return { budget, kinds, keep, start, most }
 }

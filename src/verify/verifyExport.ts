@@ -7,7 +7,7 @@ import { type Agreement, type AgreementLimit, agreementOf, isWithin } from './ag
 import { type ContentsOptions, checkContents, describeContents } from './checkContents.ts'
 import type { Consumer, Scored } from './consumer.ts'
 import { exportedFiles } from './exportedFiles.ts'
-import { bitsOf, consumerLimits, ownLimit, type StoredPrecision } from './limits.ts'
+import { bitsOf, consumerLimits, deviceLimit, ownLimit, type StoredPrecision } from './limits.ts'
 import { llamaCpp } from './llamaCpp.ts'
 import { mlxLm } from './mlxLm.ts'
 import { checkOwnCode } from './ownCode.ts'
@@ -73,22 +73,28 @@ export async function verifyExport(
   const planned = options.logits ?? (await evaluated(model, plan, rows, options.engine))
   const { weights } = contents
   const isRounded = weights !== undefined && weights.rounded + weights.near > 0
-  const stored = isRounded ? await predictStored(path, model, plan, weights.names, rows) : planned
+  const stored = weights === undefined ? planned : await predictStored(path, model, plan, weights.names, rows)
+  const planning = agreementOf(planned, stored, width)
   const results: ConsumerResult[] = []
   for (const consumer of asked) {
     for (const precision of variants) {
       const dtype = format === 'onnx' ? precision : undefined
       const { modulesFrom = [] } = options
       const scored = await consumer.score({ path, dtype, rows, prediction, width, modulesFrom })
-      const result = {
-        ...resultOf(consumer, precision, scored, stored, width),
-        ...(isRounded && consumer === ownReader && { rounding: agreementOf(planned, stored, width) }),
-      }
+      const answer = resultOf(consumer, precision, scored, stored, width)
+      const result = consumer === ownReader ? withPlanning(answer, planning, isRounded) : answer
       results.push(result)
       options.onResult?.(result)
     }
   }
   return results
+}
+
+/** The answer of our own reader with how far the stored weights are from the plan: by rounding, or by the device that evaluated it. */
+function withPlanning(result: ConsumerResult, planning: Agreement, isRounded: boolean): ConsumerResult {
+  if (isRounded) return { ...result, rounding: planning }
+  if (result.status !== 'agrees' || isWithin(planning, deviceLimit)) return result
+  return { ...result, status: 'disagrees', agreement: planning, limit: deviceLimit }
 }
 
 function resultOf(

@@ -37,7 +37,7 @@ describe('apply', () => {
     expect([code, stderr]).toEqual([0, expect.any(String)])
     expect(readdirSync(output).toSorted()).toEqual(['mergekit.yaml', 'model', 'model.gguf', 'nemotron', 'onnx'])
     expect(stdout).toMatch(/nemotron: .*, agreed with by nobody: no software for it is installed/)
-    expect(stdout).toMatch(/gguf: .* MB, agreed with by blockpruner/)
+    expect(stdout).toMatch(/gguf: .* MB \(dense 5\.5 MB\), agreed with by blockpruner/)
     expect(readFileSync(join(output, 'mergekit.yaml'), 'utf8')).toContain('layer_range: [4, 12]')
     expect(readFileSync(join(output, 'nemotron', 'README.md'), 'utf8')).toContain('is for vLLM: the other readers')
     expect(stderr).toMatch(/model: blockpruner this version F32: agrees, top-1 100.0 %/)
@@ -47,6 +47,28 @@ describe('apply', () => {
     expect(stderr).toMatch(/onnx: transformers\.js/)
     expect(stderr).toMatch(/nemotron: vLLM F32: skipped: \/nowhere\/python is not installed/)
   })
+
+  it('gives GGUF for GGUF, eight bits for ONNX, and says what each file has beside the dense model', async () => {
+    const [plan, output] = [planFile('decoder.3.mlp'), newFolder()]
+    const small = join(output, 'small.gguf')
+    const eight = ['--no-verify', '--format', 'gguf', '--quantize', 'Q8_0']
+    const made = await applied(plan, small, ...eight)
+    expect([made.code, made.stdout]).toEqual([
+      0,
+      expect.stringMatching(/^gguf: .*, 2\.\d MB \(dense 5\.5 MB\), opened in no other/),
+    ])
+    const again = await applied(planFile('decoder.0.mlp'), join(output, 'again'), '--model', small, '--no-verify')
+    expect([again.code, again.stdout]).toEqual([
+      0,
+      expect.stringMatching(/again.model\.gguf, 2\.\d MB \(dense 2\.\d MB\)/),
+    ])
+    const folder = join(output, 'onnx')
+    const onnx = await applied(plan, folder, '--no-verify', '--format', 'onnx')
+    expect([onnx.code, onnx.stdout]).toEqual([0, expect.stringMatching(/^onnx: .*, \d\.\d MB \(dense 5\.5 MB\)/)])
+    expect(readdirSync(join(folder, 'onnx')).toSorted()).toEqual(['model_quantized.onnx', 'model_quantized.onnx_data'])
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))
+    expect(config['transformers.js_config'].dtype).toBe('q8')
+  }, 120_000)
 
   it('writes nothing when one of the formats has no form for the plan', async () => {
     const output = join(newFolder(), 'exports')

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { applyPlanFile } from '../../run/applyPlanFile.ts'
-import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../exportOptions.ts'
+import { agreementOf, type ExportOptions, linesOf, sizesText, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
 import { type SharedOptions, wholeNumber, withModelOptions, withOutputOptions } from '../options.ts'
 
@@ -24,6 +24,7 @@ export function applyCommand(interruption: Interruption): Command {
     const {
       export: written,
       exportPath,
+      denseBytes,
       others,
     } = await applyPlanFile({
       ...options,
@@ -31,13 +32,13 @@ export function applyCommand(interruption: Interruption): Command {
       signal: interruption.signal,
       ...(!options.quiet && { onConsumer: (line: string) => process.stderr.write(`${line}\n`) }),
     })
-    const lines = linesOf(others)
+    const lines = linesOf(others, denseBytes)
     if (written) {
       lines.push(
-        `${exportPath}: ${written.parameters} parameters, ${written.form} form, reopened and equal to the plan, ${agreementOf(written.consumers)}`,
+        `${exportPath}: ${written.parameters} parameters, ${sizesText(written.files, denseBytes)}, ${written.form} form, reopened and equal to the plan, ${agreementOf(written.consumers)}`,
       )
     }
-    const result = { ...(written && { path: exportPath, ...written }), others }
+    const result = { ...(written && { path: exportPath, ...written }), denseBytes, others }
     process.stdout.write(`${options.json ? JSON.stringify(result) : lines.join('\n')}\n`)
   })
 }

@@ -8,7 +8,7 @@ import { pruneAny } from '../../run/pruneModel.ts'
 import type { PruneModelRequest, PruneModelResult } from '../../run/pruneRequest.ts'
 import type { BlockKind, LossArithmetic, PruningPlan } from '../../types.ts'
 import { comparisonRows } from '../comparison.ts'
-import { agreementOf, type ExportOptions, linesOf, withExportOptions } from '../exportOptions.ts'
+import { agreementOf, type ExportOptions, linesOf, sizesText, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
 import { givenMethodOptions, givenSearchOptions, withMethodOptions, withSearchOptions } from '../methodOptions.ts'
 import {
@@ -219,7 +219,8 @@ function jsonOf({ file, planPath, exportPath, export: written, evaluation, other
   }
 }
 
-function textOf({ file, planPath, exportPath, export: written, evaluation, others = [] }: PruneModelResult): string {
+function textOf(result: PruneModelResult): string {
+  const { file, planPath, exportPath, export: written, evaluation, denseBytes = 0, others = [] } = result
   const { task = 'nextToken', dense } = file
   const last = file.steps.at(-1)
   const lines = [
@@ -247,9 +248,9 @@ function textOf({ file, planPath, exportPath, export: written, evaluation, other
   ]
   if (written) {
     lines.push(
-      `model: ${exportPath} (${written.form} form, reopened and equal to the plan), ${agreementOf(written.consumers)}`,
+      `model: ${exportPath}, ${sizesText(written.files, denseBytes)} (${written.form} form, reopened and equal to the plan), ${agreementOf(written.consumers)}`,
     )
   }
-  lines.push(...linesOf(others))
+  lines.push(...linesOf(others, denseBytes))
   return lines.join('\n')
 }
