@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { UnsupportedModelError } from '../errors.ts'
 import type { GgufValue } from '../format/gguf/ggufValue.ts'
 import { countOf, numberOf, objectOf } from '../model/configValue.ts'
-import type { AttentionForm, MlpForm, NormForm, RopeForm } from '../model/forms.ts'
+import type { AttentionForm, MlpForm, NormForm, RopeForm } from '../model/mathematics.ts'
 import type { Model } from '../model/model.ts'
 import { ropeOf, ropeScalingIn } from '../model/rope.ts'
 

@@ -1,4 +1,4 @@
-import type { AttentionForm, Positions, RopeForm } from '../model/forms.ts'
+import type { AttentionForm, Positions, RopeForm } from '../model/mathematics.ts'
 import { norm, project, softcap } from './composites.ts'
 import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'
 import type { Value } from './operations.ts'

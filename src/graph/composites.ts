@@ -1,4 +1,4 @@
-import type { NormForm } from '../model/forms.ts'
+import type { NormForm } from '../model/mathematics.ts'
 import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
 import type { Value } from './operations.ts'
 

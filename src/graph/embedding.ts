@@ -1,4 +1,4 @@
-import type { EmbeddingForm, PositionBiasForm } from '../model/forms.ts'
+import type { EmbeddingForm, PositionBiasForm } from '../model/mathematics.ts'
 import { norm, project } from './composites.ts'
 import { buildGraph, type Graph } from './graph.ts'
 

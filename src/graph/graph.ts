@@ -1,4 +1,4 @@
-import type { PositionBiasForm, RopeForm } from '../model/forms.ts'
+import type { PositionBiasForm, RopeForm } from '../model/mathematics.ts'
 import { type Dims, newLetters } from './dimensions.ts'
 import type { ElementType, Node, Operation, OperationAttributes, Value } from './operations.ts'
 import { shapeOfResult } from './shapes.ts'

@@ -1,4 +1,4 @@
-import type { HeadForm } from '../model/forms.ts'
+import type { HeadForm } from '../model/mathematics.ts'
 import { norm, project, softcap } from './composites.ts'
 import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
 import type { OperationAttributes, Value } from './operations.ts'

@@ -1,4 +1,4 @@
-import type { MlpForm } from '../model/forms.ts'
+import type { MlpForm } from '../model/mathematics.ts'
 import { norm, project } from './composites.ts'
 import { type BranchPart, buildGraph, type Graph } from './graph.ts'
 

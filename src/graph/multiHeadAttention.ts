@@ -1,4 +1,4 @@
-import type { MultiHeadForm } from '../model/forms.ts'
+import type { MultiHeadForm } from '../model/mathematics.ts'
 import { type AttentionKernel, isCached } from './attention.ts'
 import { norm, project } from './composites.ts'
 import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'

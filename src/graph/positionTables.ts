@@ -1,4 +1,4 @@
-import type { PositionBiasForm, RopeForm } from '../model/forms.ts'
+import type { PositionBiasForm, RopeForm } from '../model/mathematics.ts'
 
 /** (T,R/2) `wave` of position · frequency; the angle is a float32 product, as the reference implementations compute it. */
 export function rotaryTable(rope: RopeForm, tokens: number, wave: (angle: number) => number) {

@@ -1,5 +1,5 @@
 import type { Architecture, StackTable } from '../model/architecture.ts'
-import type { AttentionForm, HeadForm, MlpForm, MultiHeadForm } from '../model/forms.ts'
+import type { AttentionForm, HeadForm, MlpForm, MultiHeadForm } from '../model/mathematics.ts'
 import type { DescribedBlock, Model } from '../model/model.ts'
 import { outputRoles } from '../model/outputBias.ts'
 import type { StackName, WeightTable } from '../types.ts'

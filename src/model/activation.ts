@@ -1,6 +1,6 @@
 import type { ModelConfig } from '../types.ts'
 import { choiceOf } from './configValue.ts'
-import type { Activation } from './forms.ts'
+import type { Activation } from './mathematics.ts'
 
 /** Every name of config.json for an activation we compute. */
 const activations = {

@@ -7,7 +7,7 @@ import type {
   MultiHeadForm,
   NormForm,
   PositionBiasForm,
-} from './forms.ts'
+} from './mathematics.ts'
 import type { TransformersClasses } from './transformersClasses.ts'
 
 /** A model family described, not programmed: the only thing a new family needs. */

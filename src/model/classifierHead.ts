@@ -2,7 +2,7 @@ import { UnsupportedModelError } from '../errors.ts'
 import type { ModelConfig, WeightTable } from '../types.ts'
 import type { HasTensor } from './architecture.ts'
 import { countOf, objectOf } from './configValue.ts'
-import type { HeadForm } from './forms.ts'
+import type { HeadForm } from './mathematics.ts'
 import { projection } from './weightTable.ts'
 
 /**

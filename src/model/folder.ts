@@ -5,7 +5,7 @@ import { openCheckpointFile } from '../format/checkpointFile.ts'
 import { openSafetensors } from '../format/safetensors/read.ts'
 import type { ModelConfig, WeightStore } from '../types.ts'
 import type { Architecture } from './architecture.ts'
-import { familyOf } from './architectures/known.ts'
+import { familyOf } from './families.ts'
 import { isGgufPath } from './gguf/open.ts'
 
 /** A Hugging Face model folder, opened. The caller closes `weights`. */

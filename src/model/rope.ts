@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { UnsupportedModelError } from '../errors.ts'
 import type { ModelConfig } from '../types.ts'
 import { agreedValue, choiceOf, flagOf, numberOf, numbersOf, objectOf, positiveOf } from './configValue.ts'
-import type { RopeForm } from './forms.ts'
+import type { RopeForm } from './mathematics.ts'
 
 /** What families call and assume where config.json does not say it in the common words. */
 export interface RopeDefaults {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Layout, NewLayer } from '../../src/export/layout.ts'
 import { stockConfig } from '../../src/export/stockConfig.ts'
-import { findArchitecture } from '../../src/model/architectures/known.ts'
+import { findArchitecture } from '../../src/model/families.ts'
 import type { Model } from '../../src/model/model.ts'
 import type { ModelConfig } from '../../src/types.ts'
 

@@ -5,7 +5,7 @@ import { environmentCache } from '../../src/engine/environment.ts'
 import { type AttentionKernel, attentionGraph } from '../../src/graph/attention.ts'
 import { type QueryPieces, queryPieces } from '../../src/graph/attentionToOnnx.ts'
 import { graphToOnnx } from '../../src/graph/toOnnx.ts'
-import type { AttentionForm, Positions } from '../../src/model/forms.ts'
+import type { AttentionForm, Positions } from '../../src/model/mathematics.ts'
 import { Random } from '../../src/tensor/random.ts'
 import { expectError } from '../measured.ts'
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { findArchitecture } from '../../src/model/architectures/known.ts'
 import { type CustomLayout, customConfig, isCustomConfig, readCustomConfig } from '../../src/model/customConfig.ts'
+import { findArchitecture } from '../../src/model/families.ts'
 
 const stock = {
   model_type: 'mistral',

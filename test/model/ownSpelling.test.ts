@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { UnsupportedModelError } from '../../src/errors.ts'
-import { findArchitecture } from '../../src/model/architectures/known.ts'
+import { findArchitecture } from '../../src/model/families.ts'
 import { inOwnWords } from '../../src/model/ownSpelling.ts'
 import type { ModelConfig } from '../../src/types.ts'
 

@@ -1,7 +1,7 @@
 import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig } from '../../types.ts'
 import { alibiSlopes } from '../alibi.ts'
-import type { Positions } from '../forms.ts'
+import type { Positions } from '../mathematics.ts'
 import { readRope } from '../rope.ts'
 import { decoderClasses, type TransformersClasses } from '../transformersClasses.ts'
 import { projection } from '../weightTable.ts'

@@ -2,7 +2,7 @@ import type { ModelConfig } from '../../types.ts'
 import { activationOf } from '../activation.ts'
 import type { Architecture } from '../architecture.ts'
 import { countOf, flagOf, layerCountOf, numberOf, requireValue } from '../configValue.ts'
-import type { NormForm } from '../forms.ts'
+import type { NormForm } from '../mathematics.ts'
 import { withoutPrefix } from '../spelling.ts'
 import { layerNormWeights, projection } from '../weightTable.ts'
 

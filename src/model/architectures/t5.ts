@@ -2,7 +2,7 @@ import { UnsupportedModelError } from '../../errors.ts'
 import type { ModelConfig, StackName, WeightTable } from '../../types.ts'
 import type { Architecture, BlockTable, HasTensor } from '../architecture.ts'
 import { choiceOf, countOf, flagOf, layerCountOf, numberOf } from '../configValue.ts'
-import type { Activation, MultiHeadForm, NormForm, PositionBiasForm } from '../forms.ts'
+import type { Activation, MultiHeadForm, NormForm, PositionBiasForm } from '../mathematics.ts'
 import { seq2SeqClasses, type TransformersClasses } from '../transformersClasses.ts'
 import { projection } from '../weightTable.ts'
 

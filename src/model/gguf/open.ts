@@ -5,13 +5,8 @@ import type { UnevenLayers } from './architecture.ts'
 import { optionalStrings } from './fields.ts'
 import { ggufArchitectureOf } from './ggufArchitectures.ts'
 import { type GgufOrigin, ggufOrigins, ggufWeights } from './ggufWeights.ts'
-import {
-  type BuiltTokenizer,
-  buildTokenizer,
-  generationConfig,
-  hasTokenizer,
-  tokenizerConfig,
-} from './tokenizer/tokenizerJson.ts'
+import { buildTokenizer, generationConfig, hasTokenizer, tokenizerConfig } from './tokenizer/tokenizerJson.ts'
+import type { BuiltTokenizer } from './tokenizer/vocabulary.ts'
 
 export interface GgufModel extends UnevenLayers {
   /** config.json, rebuilt from the metadata. */

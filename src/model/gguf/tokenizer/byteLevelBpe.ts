@@ -1,8 +1,7 @@
 import { CheckpointError } from '../../../errors.ts'
 import { type MetadataSource, optionalString, requiredStrings } from '../fields.ts'
 import { preTokenizerOf } from './preTokenizers.ts'
-import type { BuiltTokenizer } from './tokenizerJson.ts'
-import { addedTokens, endsOf, endsTemplate, vocabularyOf } from './vocabulary.ts'
+import { addedTokens, type BuiltTokenizer, endsOf, endsTemplate, vocabularyOf } from './vocabulary.ts'
 
 /**
  * GPT-2's byte-level BPE: text split by the regular expressions of the file's pre-tokenizer, then merged over bytes. Only

@@ -1,8 +1,15 @@
 import { CheckpointError, UnsupportedModelError } from '../../../errors.ts'
 import { type MetadataSource, optionalBoolean, optionalNumbers } from '../fields.ts'
 import { storedMerges } from './byteLevelBpe.ts'
-import type { BuiltTokenizer } from './tokenizerJson.ts'
-import { addedTokens, endsOf, endsTemplate, tokenTypes, type Vocabulary, vocabularyOf } from './vocabulary.ts'
+import {
+  addedTokens,
+  type BuiltTokenizer,
+  endsOf,
+  endsTemplate,
+  tokenTypes,
+  type Vocabulary,
+  vocabularyOf,
+} from './vocabulary.ts'
 
 /** SentencePiece writes a space as this. */
 const SPACE = '▁'

@@ -2,27 +2,8 @@ import { UnsupportedModelError } from '../../../errors.ts'
 import { type MetadataSource, optionalInteger, optionalString, optionalStrings, optionalTokenId } from '../fields.ts'
 import { byteLevelBpe } from './byteLevelBpe.ts'
 import { sentencePiece } from './sentencePiece.ts'
-import type { Ends, SpecialRole, Vocabulary } from './vocabulary.ts'
+import type { BuiltTokenizer, SpecialRole } from './vocabulary.ts'
 import { wordPiece } from './wordPiece.ts'
-
-/** tokenizer.json as Python's tokenizers and npm's @huggingface/tokenizers read it. */
-export interface TokenizerJson {
-  readonly version: '1.0'
-  readonly truncation: null
-  readonly padding: null
-  readonly added_tokens: readonly object[]
-  readonly normalizer: object | null
-  readonly pre_tokenizer: object | null
-  readonly post_processor: object | null
-  readonly decoder: object
-  readonly model: object
-}
-
-export interface BuiltTokenizer {
-  readonly vocabulary: Vocabulary
-  readonly ends: Ends
-  readonly json: TokenizerJson
-}
 
 const builders: Readonly<Record<string, (source: MetadataSource) => BuiltTokenizer>> = {
   gpt2: byteLevelBpe,

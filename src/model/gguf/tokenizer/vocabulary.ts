@@ -143,3 +143,22 @@ export function templateTokens(tokens: readonly (Token | undefined)[]): object {
     ),
   )
 }
+
+/** tokenizer.json as Python's tokenizers and npm's @huggingface/tokenizers read it. */
+export interface TokenizerJson {
+  readonly version: '1.0'
+  readonly truncation: null
+  readonly padding: null
+  readonly added_tokens: readonly object[]
+  readonly normalizer: object | null
+  readonly pre_tokenizer: object | null
+  readonly post_processor: object | null
+  readonly decoder: object
+  readonly model: object
+}
+
+export interface BuiltTokenizer {
+  readonly vocabulary: Vocabulary
+  readonly ends: Ends
+  readonly json: TokenizerJson
+}

@@ -1,7 +1,13 @@
 import { CheckpointError } from '../../../errors.ts'
 import { type MetadataSource, optionalBoolean } from '../fields.ts'
-import type { BuiltTokenizer } from './tokenizerJson.ts'
-import { addedTokens, type Token, templateTokens, type Vocabulary, vocabularyOf } from './vocabulary.ts'
+import {
+  addedTokens,
+  type BuiltTokenizer,
+  type Token,
+  templateTokens,
+  type Vocabulary,
+  vocabularyOf,
+} from './vocabulary.ts'
 
 /** The longest word BERT's tokenizer looks into; longer ones are unknown. */
 const MAX_WORD_CHARACTERS = 100
