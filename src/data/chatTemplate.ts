@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { CalibrationError, CheckpointError } from '../errors.ts'
+import { chatTemplateOf, readAsset } from '../model/chatTemplate.ts'
 import type { Message } from './conversation.ts'
 import { fixedDate } from './fixedDate.ts'
 
@@ -27,14 +28,12 @@ export interface ChatTemplate {
 }
 
 /**
- * The chat template among a model's files: `chat_template.jinja`, or the one of `tokenizer_config.json` or `chat_template.json`,
- * the default of several. Undefined where there is none. Renders as transformers 5.23 does, with two differences: today's date
+ * The chat template among a model's files; undefined where there is none. Renders as transformers 5.23 does, with two differences: today's date
  * is always 26 July 2024, so that rows do not depend on the day, and where a template refuses a system turn, that turn becomes
  * the beginning of the user's first. Throws `CheckpointError` for a template that cannot be parsed.
  */
 export async function loadChatTemplate(assets: Assets): Promise<ChatTemplate | undefined> {
-  const config = (await readJson(assets, 'tokenizer_config.json')) ?? {}
-  const source = await templateText(assets, config)
+  const source = await chatTemplateOf(assets)
   if (source === undefined) return undefined
   let template: InstanceType<typeof Template>
   try {
@@ -45,7 +44,10 @@ export async function loadChatTemplate(assets: Assets): Promise<ChatTemplate | u
       { cause },
     )
   }
-  const names = { ...(await readJson(assets, 'special_tokens_map.json')), ...config }
+  const names = {
+    ...(await readAsset(assets, 'special_tokens_map.json')),
+    ...(await readAsset(assets, 'tokenizer_config.json')),
+  }
   const named = Object.fromEntries(
     Object.entries(names).flatMap(([key, value]) => {
       const text = key.endsWith('_token') ? contentOf(value) : undefined
@@ -83,35 +85,12 @@ function withoutSystem([first, second, ...rest]: readonly Message[]): Message[] 
   return [{ role: 'user', content: `${first.content}\n\n${second.content}` }, ...rest]
 }
 
-async function templateText(assets: Assets, config: Json): Promise<string | undefined> {
-  const file = await assets.get('chat_template.jinja')?.()
-  if (file !== undefined) return new TextDecoder().decode(file)
-  const template = config['chat_template'] ?? (await readJson(assets, 'chat_template.json'))?.['chat_template']
-  if (typeof template === 'string') return template
-  if (!Array.isArray(template)) return undefined
-  const named = template as Json[]
-  const chosen = named.find(({ name }) => name === 'default') ?? named[0]
-  return typeof chosen?.['template'] === 'string' ? chosen['template'] : undefined
-}
-
 async function addedTokens(assets: Assets): Promise<string[]> {
-  const added = (await readJson(assets, 'tokenizer.json'))?.['added_tokens']
+  const added = (await readAsset(assets, 'tokenizer.json'))?.['added_tokens']
   if (!Array.isArray(added)) return []
   return (added as Json[]).flatMap(({ special, content }) =>
     special === true && typeof content === 'string' ? [content] : [],
   )
-}
-
-async function readJson(assets: Assets, name: string): Promise<Json | undefined> {
-  const bytes = await assets.get(name)?.()
-  if (bytes === undefined) return undefined
-  try {
-    return JSON.parse(new TextDecoder().decode(bytes)) as Json
-  } catch (cause) {
-    throw new CheckpointError(`${name}: is not JSON (${(cause as Error).message}); is the download complete?`, {
-      cause,
-    })
-  }
 }
 
 /** A token written as a string or as an object. */

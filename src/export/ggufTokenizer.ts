@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { CheckpointError, UnsupportedModelError } from '../errors.ts'
 import type { GgufMetadata, GgufValue } from '../format/gguf/ggufValue.ts'
+import { chatTemplateOf } from '../model/chatTemplate.ts'
 import { namedSplits, preTokenizerNamed } from '../model/gguf/tokenizer/preTokenizers.ts'
 import { mergesFromScores } from '../model/gguf/tokenizer/sentencePiece.ts'
 import { tokenTypes, vocabularyOf } from '../model/gguf/tokenizer/vocabulary.ts'
@@ -33,7 +34,7 @@ export async function ggufTokenizer(model: Model): Promise<Metadata> {
     ['tokenizer.ggml.token_type', { type: 'array', elementType: 'int32', value: vocabulary.types }],
     ...specialTokens(model, tokenizer, config, vocabulary.ids),
   ])
-  const template = await chatTemplate(model, config)
+  const template = await chatTemplateOf(model.assets)
   if (template !== undefined) metadata.set('tokenizer.chat_template', { type: 'string', value: template })
   return metadata
 }
@@ -231,16 +232,6 @@ function endsAdded(part: unknown): { bos?: string; eos?: string } {
     ...(typeof before[0] === 'string' && { bos: before[0] }),
     ...(typeof after[0] === 'string' && { eos: after[0] }),
   }
-}
-
-async function chatTemplate(model: Model, config: Json): Promise<string | undefined> {
-  const file = await model.assets.get('chat_template.jinja')?.()
-  if (file !== undefined) return new TextDecoder().decode(file)
-  const template = config['chat_template']
-  if (typeof template === 'string') return template
-  if (!Array.isArray(template)) return undefined
-  const chosen = (template as Json[]).find(({ name }) => name === 'default') ?? (template[0] as Json | undefined)
-  return typeof chosen?.['template'] === 'string' ? chosen['template'] : undefined
 }
 
 async function readJson(model: Model, name: string): Promise<Json | undefined> {
