@@ -1,4 +1,5 @@
 import { PlanError } from '../errors.ts'
+import { flagNameOf } from '../methods/options.ts'
 import { kindsOf } from '../model/kinds.ts'
 import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
@@ -6,12 +7,16 @@ import type { BlockKind, PruningPlan } from '../types.ts'
 import { cacheBytesPerToken, exportedBytes } from './cost.ts'
 import { foretoldSpeedup, type PartSeconds } from './latency.ts'
 
+/** Where removals stop beside a share that none of them meets: at the first plan beyond it, the last before it, or the nearer one. */
+export const ratioRules = ['at-least', 'nearest', 'at-most'] as const
+export type RatioRule = (typeof ratioRules)[number]
+
 /** When a method has removed enough. */
 export type Budget =
   /** Blocks. */
   | { readonly remove: number }
   /** Share of all parameters, 0..1. */
-  | { readonly ratio: number }
+  | { readonly ratio: number; readonly ratioRule?: RatioRule | undefined }
   /** Megabytes (10⁶ bytes) that the tensors of the export may have. */
   | { readonly size: number }
   /** Bytes that the key/value cache may need for a token of context, at two bytes an element. */
@@ -19,8 +24,11 @@ export type Budget =
   /** How many times as fast as the dense model a pass must be on this machine. */
   | { readonly speedup: number }
 
+/** The options of a run that say how much is removed: two runs that differ in nothing else share every evaluation. */
+export const budgetOptions: readonly string[] = ['remove', 'ratio', 'ratioRule', 'size', 'kvBytes', 'speedup']
+
 /** What is removed where nothing is asked for. */
-export const defaultBudget: Budget = { ratio: 0.1 }
+export const defaultBudget = { ratio: 0.1 } as const satisfies Budget
 
 /**
  * Throws `PlanError` when `budget` cannot be reached by removing blocks of `kinds` from `model`; how far a speed-up can be is
@@ -88,6 +96,15 @@ export function isReached(model: Model, plan: PruningPlan, budget: Budget, parts
   return cacheBytesPerToken(model, plan) <= budget.kvBytes
 }
 
+/** Whether the step from `before` to `plan`, which reaches the budget, goes further than its rule allows. */
+export function goesTooFar(model: Model, before: PruningPlan, plan: PruningPlan, budget: Budget): boolean {
+  if (!('ratio' in budget)) return false
+  const { ratio, ratioRule = 'at-least' } = budget
+  const [under, over] = [before, plan].map((of) => removedParameters(model, of) / model.parameters) as [number, number]
+  if (ratioRule === 'at-most') return over > ratio
+  return ratioRule === 'nearest' && over - ratio > ratio - under
+}
+
 /** How much of what `budget` asks for `plan` removes, 0..1. */
 export function reachedShare(model: Model, plan: PruningPlan, budget: Budget, parts?: PartSeconds): number {
   const between = (dense: number, now: number, target: number) => (dense - now) / (dense - target)
@@ -105,8 +122,8 @@ export function reachedShare(model: Model, plan: PruningPlan, budget: Budget, pa
 
 /** `budget` as it was asked for on the command line. */
 export function budgetFlag(budget: Budget): string {
-  const names = { remove: 'remove', ratio: 'ratio', size: 'size', kvBytes: 'kv-bytes', speedup: 'speedup' } as const
   return Object.entries(budget)
-    .map(([name, value]) => `--${names[name as keyof typeof names]} ${value}`)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `--${flagNameOf(name)} ${value}`)
     .join(' ')
 }

@@ -35,9 +35,13 @@ const entrySchema = z.object({
 
 /**
  * Opens the journal at `path` for a run made from `inputs`, or starts it. A last line without its newline was cut by a kill and is
- * dropped. Throws `OutputError` when the journal holds evaluations of other inputs, naming what differs, or is damaged.
+ * dropped. `comparable` is what of the inputs the evaluations depend on: runs that differ in the rest share a journal. Throws `OutputError` when the journal holds evaluations of other inputs, naming what differs, or is damaged.
  */
-export function openJournal(path: string, inputs: unknown): Journal {
+export function openJournal(
+  path: string,
+  inputs: unknown,
+  comparable: (inputs: unknown) => unknown = (all) => all,
+): Journal {
   let file: number
   try {
     file = openSync(path, 'a+')
@@ -59,6 +63,9 @@ export function openJournal(path: string, inputs: unknown): Journal {
     if (isEmpty && !isDeepStrictEqual(found, expected)) {
       ftruncateSync(file, 0)
       appendLine(file, expected)
+    } else if (headerSchema.safeParse(found).success) {
+      const parts = [found, expected].map((header) => comparable((header as { inputs: unknown }).inputs))
+      checkHeader(path, parts[0], parts[1])
     } else checkHeader(path, found, expected)
     for (const [i, line] of lines.entries()) {
       const entry = entrySchema.safeParse(parseLine(path, i + 2, line))

@@ -16,7 +16,7 @@ import { removedParameters } from '../model/plan.ts'
 import type { Task } from '../model/task.ts'
 import { taskObjective } from '../objectives/taskObjective.ts'
 import type { BlockId, BlockKind, PruningPlan, RowObjective, TokenRows } from '../types.ts'
-import { type Budget, budgetFlag, checkBudget, defaultBudget, isReached } from './budget.ts'
+import { type Budget, budgetFlag, checkBudget, defaultBudget, isReached, ratioRules } from './budget.ts'
 import { readRows, readSentences, taskOf } from './calibrate.ts'
 import { defaultFormats } from './defaultFormats.ts'
 import { checkDestinations, checkFormats, inRunDirectory } from './exportFormats.ts'
@@ -115,6 +115,7 @@ function goalOf(
       `${budgetFlag(request.budget as Budget)}: ${method.name} removes what it is told to; leave the budget out, or take another method`,
     )
   }
+  checkRule(asked, method, searching)
   const isAll = method.removesAll === true || ('remove' in asked && asked.remove === 'all')
   const budget = isAll ? { remove: removable.length } : (asked as Budget)
   checkBudget(model, budget, kinds)
@@ -185,6 +186,18 @@ function checkCounts(budget: NonNullable<AnyPruneRequest['budget']>, method: Met
     `--remove ${budget.remove}: counts blocks, but ${method.name} removes ${masks.join(' and ')} inside them; ` +
       'ask for --ratio, --size, --kv-bytes or --speedup',
   )
+}
+
+/** Throws `PlanError` where a rule is asked of what is given the budget and keeps to it by itself. */
+function checkRule(budget: NonNullable<AnyPruneRequest['budget']>, method: Method, searching: ResolvedSearch): void {
+  const { ratioRule = 'at-least' } = 'ratio' in budget ? budget : {}
+  if (!ratioRules.includes(ratioRule)) {
+    throw new PlanError(`--ratio-rule ${ratioRule}: expected one of ${ratioRules.join(', ')}`)
+  }
+  const loop = searching.search ?? method
+  if (ratioRule === 'at-least' || !(loop.endsItself || searching.layout === 'stock')) return
+  const name = searching.layout === 'stock' ? '--layout stock' : loop.name
+  throw new PlanError(`--ratio-rule ${ratioRule}: ${name} keeps to at least the ratio by itself; leave the rule out`)
 }
 
 /** Throws `PlanError` when `budget` is not reached by `most`, all that the method may remove. */

@@ -7,7 +7,7 @@ import type { Model } from '../model/model.ts'
 import { emptyPlan, removedParameters } from '../model/plan.ts'
 import { perplexityBeside } from '../objectives/perplexity.ts'
 import type { Objective, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
-import { type Budget, budgetFlag, isReached, reachedShare } from './budget.ts'
+import { type Budget, budgetFlag, budgetOptions, goesTooFar, isReached, reachedShare } from './budget.ts'
 import type { ForetoldCost } from './foretell.ts'
 import { checkStep, partedMessage } from './guard.ts'
 import { type Journal, openJournal } from './journal.ts'
@@ -21,7 +21,7 @@ import {
   secondsOf,
   type Timer,
 } from './latency.ts'
-import { type Latency, type PlanFile, type PlanStep, type RunInputs, writePlanFile } from './planFile.ts'
+import { type Latency, type PlanFile, type PlanStep, type RunInputs, readPlanFile, writePlanFile } from './planFile.ts'
 
 export interface PruneRun {
   readonly model: Model
@@ -85,8 +85,9 @@ export type Progress =
 export async function prune(run: PruneRun): Promise<PlanFile> {
   const { model, directory, budget, start = emptyPlan, signal, onProgress = () => {} } = run
   await makeDirectory(directory)
-  const journal = openJournal(join(directory, 'journal.jsonl'), run.inputs)
+  const journal = openJournal(join(directory, 'journal.jsonl'), run.inputs, withoutBudget)
   try {
+    const written = journal.recalled > 0 ? await stepsWritten(directory) : 0
     if (journal.recalled > 0) onProgress({ type: 'resumed', evaluations: journal.recalled })
     const parts = run.timing && (await timedParts(run, run.timing, journal))
     const reached = (plan: PruningPlan) => isReached(model, plan, budget, parts)
@@ -124,6 +125,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
     })
     let plan = start
     for await (const step of run.method(objective, journaled, reached)) {
+      if (run.endsItself !== true && reached(step.plan) && goesTooFar(model, plan, step.plan, budget)) break
       plan = step.plan
       const checked = check && (await checkStep(check, step, signal))
       steps.push({ ...planStep(model, objective, step), ...(checked && { check: checked }) })
@@ -131,12 +133,14 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
         warnings.push(partedMessage(steps.length, step, checked))
         onProgress({ type: 'warning', message: warnings.at(-1)! })
       }
-      await writePlanFile(join(directory, 'plan.json'), file(plan, false))
+      // a run that is extended keeps the plan it has until it knows more
+      if (steps.length > written) await writePlanFile(join(directory, 'plan.json'), file(plan, false))
       const share = reachedShare(model, plan, budget, parts)
       onProgress({ type: 'step', number: steps.length, step: steps.at(-1)!, share })
       if (run.endsItself !== true && reached(plan)) break
       signal?.throwIfAborted()
     }
+    if (steps.length === 0) throw nothingRemoved(budget)
     const latency = run.timing && parts && (await measuredLatency(run, run.timing, parts, plan, journal))
     const complete = file(plan, true, latency)
     await writePlanFile(join(directory, 'plan.json'), complete)
@@ -144,6 +148,29 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
   } finally {
     journal.close()
   }
+}
+
+/** Inputs of a run but for how much it removes. */
+function withoutBudget(inputs: unknown): unknown {
+  const { options, ...others } = inputs as RunInputs
+  return {
+    ...others,
+    options: Object.fromEntries(Object.entries(options ?? {}).filter(([name]) => !budgetOptions.includes(name))),
+  }
+}
+
+/** Steps of the plan that stands in the folder, 0 where there is none that can be read. */
+async function stepsWritten(directory: string): Promise<number> {
+  return readPlanFile(join(directory, 'plan.json')).then(
+    ({ steps }) => steps.length,
+    () => 0,
+  )
+}
+
+function nothingRemoved(budget: Budget): PlanError {
+  return new PlanError(
+    `${budgetFlag(budget)}: nothing can be removed without going further than that; ask for more, or for another --ratio-rule`,
+  )
 }
 
 /** Throws `PlanError` when removing all that the method may remove is not fast enough. */

@@ -3,6 +3,7 @@ import type { LossOn } from '../../data/conversationRows.ts'
 import { PlanError } from '../../errors.ts'
 import { partsOfList } from '../../model/blockList.ts'
 import { shownLoss, taskLosses } from '../../model/task.ts'
+import { defaultBudget, type RatioRule, ratioRules } from '../../run/budget.ts'
 import type { Latency } from '../../run/planFile.ts'
 import { pruneAny } from '../../run/pruneModel.ts'
 import type { PruneModelRequest, PruneModelResult } from '../../run/pruneRequest.ts'
@@ -36,6 +37,7 @@ interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly outputNorms: 'keep' | 'drop'
   readonly remove?: number | 'all'
   readonly ratio?: number
+  readonly ratioRule?: RatioRule
   readonly size?: number
   readonly kvBytes?: number
   readonly speedup?: number
@@ -144,6 +146,12 @@ function withAmountOptions(command: Command): Command {
     'size',
     'kvBytes',
   ])
+  command.addOption(
+    new Option(
+      '--ratio-rule <rule>',
+      'beside a ratio that no step meets: at-least (default), nearest or at-most',
+    ).choices(ratioRules),
+  )
   return command
     .option(
       '--keep-blocks <list>',
@@ -165,11 +173,16 @@ Examples:
   $ blockpruner prune --model model.gguf --remove 6 --format gguf --quantize Q8_0 --output run
   $ blockpruner prune --model ./checkpoint --remove-blocks decoder.20-24,decoder.7.mlp --output run`
 
-function budgetOf({ remove, ratio, size, kvBytes, speedup }: PruneOptions): PruneModelRequest['budget'] {
+function budgetOf(options: PruneOptions): PruneModelRequest['budget'] {
+  const { remove, ratio, ratioRule, size, kvBytes, speedup } = options
+  if (ratioRule !== undefined && [remove, size, kvBytes, speedup].some((other) => other !== undefined)) {
+    throw new PlanError(`--ratio-rule ${ratioRule}: is about --ratio; leave it out`)
+  }
   if (remove !== undefined) return remove === 'all' ? { remove } : { remove }
   if (size !== undefined) return { size }
   if (speedup !== undefined) return { speedup }
   if (kvBytes !== undefined) return { kvBytes }
+  if (ratioRule !== undefined) return { ...defaultBudget, ...(ratio !== undefined && { ratio }), ratioRule }
   return ratio === undefined ? undefined : { ratio }
 }
 
