@@ -130,8 +130,9 @@ const cases: Record<string, [() => string[], RegExp]> = {
 describe('bad input is one line that says what was found, what was expected and the cure, and writes nothing', () => {
   it.for(Object.entries(cases))('%s', async ([, [args, message]]) => {
     const output = join(newFolder(), 'run')
-    const size = ['--nsamples', '1', '--seqlen', '16', '--output', output]
     const given = args()
+    const rows = given.includes('--nsamples') ? [] : ['--nsamples', '1']
+    const size = [...rows, '--seqlen', '16', '--output', output]
     const { code, stdout, stderr } = await blockpruner(['prune', ...size, ...given, '--quiet'])
     expect(stderr).toMatch(message)
     expect(stderr.trimEnd().split('\n')).toHaveLength(1)
