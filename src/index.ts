@@ -1,4 +1,7 @@
 /** The public names of the package. */
+
+export type { PackedRows, RowsDescription } from './data/calibration.ts'
+export type { LossOn } from './data/conversationRows.ts'
 export { type EngineOptions, openEngine } from './engine/threadEngine.ts'
 export {
   CalibrationError,
@@ -14,9 +17,12 @@ export type { EmbeddingReport } from './evaluate/embeddings.ts'
 export { measurePerplexity, type PerplexityReport } from './evaluate/perplexity.ts'
 export { exportGguf, type GgufExport, type GgufExportOptions } from './export/gguf.ts'
 export { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOptions } from './export/huggingface.ts'
+export type { ExportForm, Layout } from './export/layout.ts'
 export { mergekitYaml } from './export/mergekit.ts'
+export type { MeasuredLoss } from './export/modelCard.ts'
 export { exportNemotron, type NemotronExportOptions } from './export/nemotron.ts'
 export { exportOnnx, type OnnxExport, type OnnxExportOptions } from './export/onnx.ts'
+export type { OnnxAttention, OnnxDtype } from './export/onnxProducts.ts'
 export { type Pushed, type PushOptions, type PushProgress, pushExport } from './export/push.ts'
 export type { ChannelStatistics, ChannelStatisticsOptions } from './measures/channelStatistics.ts'
 export type { OutputDistance } from './measures/distanceRecipes.ts'
@@ -84,11 +90,15 @@ export { type CompareRequest, compareRuns } from './run/compareRuns.ts'
 export type { CurveFile } from './run/curveFile.ts'
 export { type CurveRequest, type CurveResult, evaluateCurve } from './run/evaluateCurve.ts'
 export { type EvaluateRequest, type EvaluateResult, evaluateModel } from './run/evaluateModel.ts'
+export type { CheckedExport } from './run/exportAndCheck.ts'
 export type { ExportedFormats, Format, OtherExport } from './run/exportFormats.ts'
+export type { CheckedStep } from './run/guard.ts'
+export type { OtherFormat } from './run/otherFormats.ts'
 export type { OutputNorms } from './run/outputNorms.ts'
+export type { Latency } from './run/planFile.ts'
 export { type PlanFile, type PlanStep, readPlanFile } from './run/planFile.ts'
 export { pruneModel } from './run/pruneModel.ts'
-export type { PruneModelRequest, PruneModelResult, PruneProgress } from './run/pruneRequest.ts'
+export type { Evaluated, PruneModelRequest, PruneModelResult, PruneProgress } from './run/pruneRequest.ts'
 export type { ObjectiveName, PlanLayout, SearchRequest } from './run/searchRequest.ts'
 export { type VerifyRequest, verifyModel } from './run/verifyModel.ts'
 export { type BeamOptions, beam } from './search/beam.ts'
@@ -101,6 +111,7 @@ export type {
   Block,
   BlockId,
   BlockKind,
+  LossArithmetic,
   ModelConfig,
   Objective,
   PruningPlan,
@@ -116,4 +127,7 @@ export type {
   WeightStore,
   WeightTable,
 } from './types.ts'
+export type { Agreement, AgreementLimit } from './verify/agreement.ts'
+export type { StoredPrecision } from './verify/limits.ts'
+export type { VerifyOptions } from './verify/verifyExport.ts'
 export { type ConsumerResult, verifyExport } from './verify/verifyExport.ts'

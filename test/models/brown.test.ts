@@ -9,6 +9,7 @@ import { evaluateModel } from '../../src/run/evaluateModel.ts'
 import { pruneAny } from '../../src/run/pruneModel.ts'
 import type { AnyPruneRequest } from '../../src/run/pruneRequest.ts'
 import type { TokenRows } from '../../src/types.ts'
+import { expectError } from '../measured.ts'
 
 /**
  * A decoder, an encoder and an encoder-decoder that were trained on the embedded text, from the search to a reopened export.
@@ -18,6 +19,13 @@ const folder = resolve(import.meta.dirname, '../fixtures/brown')
 const python = process.env['BLOCKPRUNER_PYTHON']
 
 const names = ['brown-gpt2', 'brown-bert', 'brown-t5'] as const
+
+/** Nats that held-out text loses or gains at 15 % of the parameters, as measured; the trained BERT's blocks add next to nothing. */
+const costs = {
+  'brown-gpt2': { blockpruner: 0.05, finercut: 0.055 },
+  'brown-bert': { blockpruner: 0.0073, finercut: 0.0057 },
+  'brown-t5': { blockpruner: 0.28, finercut: 0.045 },
+}
 
 let work = ''
 beforeAll(async () => {
@@ -55,13 +63,13 @@ describe.each(names)('%s', (name) => {
       process.stderr.write(
         `${name}: held-out loss differs from transformers' by ${difference.toExponential(1)} relative\n`,
       )
-      expect(difference).toBeLessThan(1e-5)
+      expectError(difference, 4.1e-8)
       // trained: far below a guess among 4,096 words
       expect(own).toBeLessThan(Math.log(4096) - 1.5)
     },
   )
 
-  test.each(['blockpruner', 'finercut'])(
+  test.each(['blockpruner', 'finercut'] as const)(
     '%s prunes it to the budget, and the result is measured on held-out text',
     async (method) => {
       const { file, planPath } = await run(method, method)
@@ -74,7 +82,9 @@ describe.each(names)('%s', (name) => {
         result.task === 'nextToken'
           ? [result.dense.natsPerToken, result.pruned!.natsPerToken]
           : [result.dense.loss, result.pruned!.loss]
-      expect(pruned).toBeLessThan(dense + 2)
+      const cost = pruned - dense
+      process.stderr.write(`${name}, ${method}: held-out loss ${dense.toFixed(4)}, pruned ${cost.toFixed(4)} more\n`)
+      expectError(Math.abs(cost), costs[name][method])
       expect(pruned).not.toBe(dense)
     },
   )
@@ -89,8 +99,8 @@ describe.each(names)('%s', (name) => {
       })
       expect(file.plan.outputNorms).toBe(name === 'brown-bert' ? 'drop' : undefined)
       expect(['whole', 'repacked']).toContain(written!.form)
-      expect(written!.difference).toBeLessThan(1e-4)
-      expect(Math.abs(written!.loss - file.steps.at(-1)!.loss)).toBeLessThan(1e-4)
+      expectError(written!.difference, 0)
+      expectError(Math.abs(written!.loss - file.steps.at(-1)!.loss), 0)
     },
   )
 })
