@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { type EngineOptions, engineOptionsOf, openEngine } from '../engine/threadEngine.ts'
+import { PlanError } from '../errors.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
 import { publicName } from '../export/publicName.ts'
 import type { Engine } from '../measures/measurement.ts'
@@ -22,6 +23,7 @@ import { openPlan, planFor } from './givenPlan.ts'
 import type { OtherFormatOptions } from './otherFormats.ts'
 import type { PlanFile } from './planFile.ts'
 import { stateSizeObjective } from './stateSize.ts'
+import { type RatioRule, stepsAtRatio } from './stepsAtRatio.ts'
 
 export interface ApplyRequest extends EngineOptions {
   readonly model: string
@@ -30,6 +32,10 @@ export interface ApplyRequest extends EngineOptions {
   readonly plan: string
   /** Use the first steps only. */
   readonly steps?: number | undefined
+  /** Use the steps that remove this share of all parameters, 0..1, instead. */
+  readonly ratio?: number | undefined
+  /** By which rule; default nearest. */
+  readonly ratioRule?: RatioRule | undefined
   /** Folder of the checkpoint, or the .gguf file; with several formats the folder that holds one of each. */
   readonly output: string
   /** Default that of the model: gguf for a .gguf file of a family that has one, else huggingface. */
@@ -55,7 +61,8 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
   const model = await loadModel(request.model, { revision: request.revision })
   const engine = openEngine(model, engineOptionsOf(request))
   try {
-    const plan = await planFor(model, source, request)
+    const steps = stepsOf(source.file, request)
+    const plan = await planFor(model, source, { ...request, steps })
     const formats = request.formats ?? defaultFormats(model)
     for (const format of formats) describeFormat(format, model, plan)
     // a folder that was meant for another format holds a GGUF file as well
@@ -75,12 +82,20 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
       pathOf,
       check: { objective, expectedLoss, engine: engineOptionsOf(request) },
       expected,
-      huggingFace: source.file ? originOf(source.file, request.steps) : { method: 'blocks chosen by hand' },
+      huggingFace: source.file ? originOf(source.file, steps) : { method: 'blocks chosen by hand' },
     })
   } finally {
     await engine.close()
     await model.weights.close()
   }
+}
+
+function stepsOf(file: PlanFile | undefined, { plan, steps, ratio, ratioRule = 'nearest' }: ApplyRequest) {
+  if (ratio === undefined) return steps
+  if (steps !== undefined) throw new PlanError('--ratio and --steps both say how many steps to use; leave one out')
+  if (file === undefined)
+    throw new PlanError(`--ratio ${ratio}: ${plan} was written by hand and has no steps; leave it out`)
+  return stepsAtRatio(file, ratio, ratioRule)
 }
 
 /** How the blocks were chosen, and what that cost where the plan says it: on the text that they were chosen by. */

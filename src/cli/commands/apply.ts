@@ -1,12 +1,22 @@
 import { Command } from 'commander'
 import { applyPlanFile } from '../../run/applyPlanFile.ts'
+import { type RatioRule, ratioRules } from '../../run/stepsAtRatio.ts'
 import { agreementOf, type ExportOptions, linesOf, sizesText, withExportOptions } from '../exportOptions.ts'
 import type { Interruption } from '../interruption.ts'
-import { type SharedOptions, wholeNumber, withModelOptions, withOutputOptions } from '../options.ts'
+import {
+  decimalNumber,
+  oneOf,
+  type SharedOptions,
+  wholeNumber,
+  withModelOptions,
+  withOutputOptions,
+} from '../options.ts'
 
 interface ApplyOptions extends SharedOptions, ExportOptions {
   readonly plan: string
   readonly steps?: number
+  readonly ratio?: number
+  readonly ratioRule?: RatioRule
   readonly output: string
   readonly allowOtherModel?: true
 }
@@ -17,6 +27,8 @@ export function applyCommand(interruption: Interruption): Command {
   withModelOptions(command)
     .requiredOption('--plan <plan.json|run>', 'what to leave out')
     .option('--steps <k>', 'use the first k steps of the plan only; 0: the whole model', wholeNumber)
+    .option('--ratio <r>', 'use the steps that remove this share of the parameters, 0 to 1', decimalNumber)
+    .option('--ratio-rule <rule>', 'nearest, at-least or at-most (default: nearest)', oneOf(ratioRules))
     .requiredOption('--output <dir>', 'folder or file of the export; of several formats the folder that holds them')
     .option('--allow-other-model', 'accept a plan made for other weights')
   withExportOptions(command)
