@@ -59,13 +59,18 @@ export interface AnyPruneRequest extends Protection, EngineOptions {
   readonly onProgress?: ((progress: PruneProgress) => void) | undefined
 }
 
+/** The options of a method; of one that has none, an empty object and no other. */
+type OwnOptions<Name extends MethodName> = keyof OptionsByMethod[Name] extends never
+  ? Readonly<Record<string, never>>
+  : OptionsByMethod[Name]
+
 /** A method with its own options: those of another do not compile. */
 type MethodRequest =
   | { readonly method?: undefined; readonly methodOptions?: undefined }
   | {
       readonly [Name in MethodName]: {
         readonly method: Name
-        readonly methodOptions?: OptionsByMethod[Name] | undefined
+        readonly methodOptions?: OwnOptions<Name> | undefined
       }
     }[MethodName]
 
