@@ -21,6 +21,7 @@ import { phi3 } from './architectures/phi3.ts'
 import { qwen2 } from './architectures/qwen2.ts'
 import { qwen3 } from './architectures/qwen3.ts'
 import { roberta } from './architectures/roberta.ts'
+import { seedOss } from './architectures/seedOss.ts'
 import { t5 } from './architectures/t5.ts'
 
 /** Every family the toolkit knows. */
@@ -45,6 +46,7 @@ export const architectures: readonly Architecture[] = [
   qwen2,
   qwen3,
   roberta,
+  seedOss,
   t5,
 ]
 

@@ -19,7 +19,7 @@ const variants = [
   ...['gemma-legacy', 'gemma2-window', 'gemma3-window', 'gpt2-odd-heads', 'gpt_neox-sequential', 'llama-biases'],
   ...['llama-one-head', 'mistral-window', 'opt-no-biases', 'phi-head-norms', 'phi3-partial', 'qwen2-window'],
   ...['opt-narrow-embeddings', 'qwen3-wide-heads', 'qwen3-yarn', 'llama-yarn-untruncated', 'phi3-long', 'phi3-short'],
-  ...['mistral-dynamic', 'mistral-layer-types', 'llama-foreign-keys'],
+  ...['mistral-dynamic', 'mistral-layer-types', 'seed_oss-biases', 'llama-foreign-keys'],
 ]
 
 const fixtures = [...families.map((name) => `tiny-random/${name}`), ...variants.map((name) => `tiny-variants/${name}`)]

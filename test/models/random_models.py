@@ -284,6 +284,7 @@ def gpt_neox():
 # model_type -> how its config is drawn, and the classes that it comes as
 FAMILIES = {
     "llama": (lambda: llama_like(**biased(mlp_bias=one_of(True, False))), (DECODER,)),
+    "seed_oss": (lambda: llama_like(**biased(attention_out_bias=one_of(True, False), mlp_bias=one_of(True, False))), (DECODER,)),
     "mistral": (lambda: llama_like(sliding_window=one_of(None, 3, 4096)), (DECODER,)),
     "qwen2": (lambda: qwen_like(own_head_dim=False), (DECODER,)),
     "qwen3": (lambda: qwen_like(**biased()), (DECODER,)),
@@ -329,7 +330,7 @@ FOREIGN = {
     "hidden_act": ("relu",), "hidden_activation": ("relu",), "activation_function": ("relu",), "activation": ("relu",),
     "feed_forward_proj": ("gated-silu",), "rms_norm_eps": (0.3,), "layer_norm_eps": (0.3,), "layer_norm_epsilon": (0.3,),
     "sliding_window": (2,), "use_sliding_window": (True,), "max_window_layers": (0,), "sliding_window_pattern": (2,),
-    "attention_bias": (True,), "mlp_bias": (True,), "bias": (True,), "enable_bias": (False,), "qkv_bias": (True,),
+    "attention_bias": (True,), "attention_out_bias": (True,), "mlp_bias": (True,), "bias": (True,), "enable_bias": (False,), "qkv_bias": (True,),
     "attn_logit_softcapping": (1.0,), "final_logit_softcapping": (1.0,), "query_pre_attn_scalar": (2,), "logit_scale": (0.5,),
     "scale_attn_weights": (False,), "scale_attn_by_inverse_layer_idx": (True,), "scale_embedding": (True,),
     "scale_decoder_outputs": (True, False), "alibi": (True,), "parallel_attn": (False,), "use_parallel_residual": (False,),

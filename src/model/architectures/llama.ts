@@ -158,7 +158,7 @@ export function llamaSizes(config: ModelConfig, defaults: LlamaVariant['defaults
     D: hidden,
     K: kvHeads,
     G: heads / kvHeads,
-    E: countOf(config, 'head_dim', defaults.headDim ?? hidden / heads),
+    E: countOf(config, 'head_dim', 'head_dim' in config ? hidden / heads : (defaults.headDim ?? hidden / heads)),
     F: countOf(config, 'intermediate_size'),
     V: countOf(config, 'vocab_size'),
   }
