@@ -18,7 +18,7 @@ export function inOwnWords(architecture: Architecture, config: ModelConfig): Mod
   }
   if (family !== 'encoder') requireValue(config, 'is_causal', true)
   if (family === 'encoderDecoder') requireValue(config, 'is_encoder_decoder', true)
-  if (family === 'decoder' && !architecture.hasWindows) refuseWindowOfCache(config)
+  if (family !== 'encoder' && !architecture.hasWindows) refuseWindowOfCache(config)
   if (Object.keys(config['per_layer_config'] ?? {}).length > 0) {
     throw new UnsupportedModelError(
       'config.json: "per_layer_config" gives layers settings of their own, which is not supported; expected none',
@@ -32,13 +32,13 @@ function refuseWindowOfCache(config: ModelConfig): void {
   const { layer_types: types, sliding_window: window, attention_chunk_size: chunk } = config
   const longest = config['max_position_embeddings'] ?? config['n_positions'] ?? Number.POSITIVE_INFINITY
   const isBinding = (size: unknown) => typeof size === 'number' && size < Number(longest)
-  const isWindowed = Array.isArray(types) ? types.some((type) => type !== 'full_attention') : types == null
-  const key =
-    isWindowed &&
-    [['sliding_window', window] as const, ['attention_chunk_size', chunk] as const].find(([, size]) => isBinding(size))
+  const isTyped = Array.isArray(types) && types.some((type) => type !== 'full_attention')
+  const sizes = [['sliding_window', window] as const, ['attention_chunk_size', chunk] as const]
+  const bound = types == null ? sizes.find(([, size]) => isBinding(size)) : undefined
+  const key = isTyped ? (['layer_types', JSON.stringify(types)] as const) : bound
   if (!key) return
   throw new UnsupportedModelError(
-    `config.json: "${key[0]}" is ${key[1]}${types == null ? '' : ' beside "layer_types"'}, but attention of model_type "${config['model_type']}" has no window: ` +
+    `config.json: "${key[0]}" is ${key[1]}, but attention of model_type "${config['model_type']}" has no window: ` +
       "only the cache of transformers would have one, and generate another text than its scores say; set it to null, or model_type to the checkpoint's own",
   )
 }

@@ -39,6 +39,8 @@ describe('a config', () => {
     [{ model_type: 'llama', per_layer_config: { 0: { skip: ['attention'] } } }, 'per_layer_config'],
     [{ model_type: 'llama', sliding_window: 64, max_position_embeddings: 128 }, 'sliding_window'],
     [{ model_type: 'gpt2', sliding_window: 64, n_positions: 128 }, 'sliding_window'],
+    [{ model_type: 't5', sliding_window: 64 }, 'sliding_window'],
+    [{ model_type: 'phi', layer_types: ['sliding_attention'] }, 'layer_types'],
     [{ model_type: 'gemma', sliding_window: 64, layer_types: ['full_attention', 'sliding_attention'] }, 'layer_types'],
   ])('%j asks for what is not computed, which is said', (config, key) => {
     expect(() => ownWords(config)).toThrow(UnsupportedModelError)
