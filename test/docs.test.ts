@@ -22,6 +22,10 @@ describe('the pages', () => {
     expect(local.filter(({ page, target }) => !existsSync(join(root, dirname(page), target)))).toEqual([])
   })
 
+  it('begin with one that is read to its end', () => {
+    expect(read('README.md').split('\n').length).toBeLessThanOrEqual(151)
+  })
+
   it('name files of src that are there', () => {
     const folders = readdirSync(join(root, 'src'))
     const named = [...read('CONTRIBUTING.md').matchAll(/`(?:src\/)?([\w/]+\/\w+\.ts)`/g)].map(([, path]) => path!)
