@@ -2,6 +2,8 @@
 
 export type { PackedRows, RowsDescription } from './data/calibration.ts'
 export type { LossOn } from './data/conversationRows.ts'
+export type { DeviceChoice, DeviceName } from './deviceNames.ts'
+export { type ChosenDevice, chooseDevice } from './engine/chooseDevice.ts'
 export { type EngineOptions, openEngine } from './engine/threadEngine.ts'
 export {
   CalibrationError,

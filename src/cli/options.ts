@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { LossOn } from '../data/conversationRows.ts'
+import { type DeviceChoice, deviceChoices } from '../deviceNames.ts'
 import { type Task, taskNames } from '../model/task.ts'
 import { suggestionFor } from '../nearestName.ts'
 import type { RowsRequest } from '../run/calibrate.ts'
@@ -10,6 +11,7 @@ export interface SharedOptions {
   readonly revision?: string
   readonly threads?: number
   readonly maxMemory?: number
+  readonly device?: DeviceChoice
   readonly json?: true
   readonly quiet?: true
   readonly debug?: true
@@ -20,6 +22,12 @@ export function withModelOptions(command: Command): Command {
     .option('--model <id|folder|file.gguf>', 'hub id, folder or GGUF file', 'embedded')
     .option('--revision <rev>', 'branch, tag or commit of a hub id')
     .option('--threads <n>', 'threads (default: physical cores)', count)
+    .addOption(
+      new Option(
+        '--device <name>',
+        'what computes: cpu (default), webgpu, cuda, or auto: the fastest that agrees with the CPU',
+      ).choices(deviceChoices),
+    )
     .option(
       '--max-memory <size>',
       'for weights and states: 6GB, 800MB (default: what is free, less a margin)',
@@ -145,3 +153,6 @@ function byteCount(text: string): number {
   if (bytes > 0 && Number.isFinite(bytes)) return Math.floor(bytes)
   throw new InvalidArgumentError('expected a size such as 6GB, 800MB or 1.5GiB')
 }
+
+/** Tells on stderr what computes. */
+export const onDevice = (text: string): void => void process.stderr.write(`device: ${text}\n`)

@@ -43,8 +43,9 @@ function describer(): (progress: PruneProgress) => string | undefined {
       }
       case 'resumed':
         return `resuming: ${progress.evaluations} evaluations are in the journal`
+      case 'device':
       case 'memory':
-        return `memory: ${progress.text}`
+        return `${progress.type}: ${progress.text}`
       case 'keeping':
         return `memory: keeps ${bytes(progress.bytes)} of the dense model's predictions`
       case 'timed':

@@ -1,9 +1,6 @@
+import type { DeviceName } from '../deviceNames.ts'
 import type { Graph } from '../graph/graph.ts'
 import type { ElementType } from '../graph/operations.ts'
-
-/** The devices there are, each a file of this folder. */
-export const deviceNames = ['cpu', 'webgpu', 'cuda'] as const
-export type DeviceName = (typeof deviceNames)[number]
 
 /** A tensor on a device. Opaque: only the device that made it knows where its numbers are. */
 export interface Handle {

@@ -1,10 +1,11 @@
 import * as ort from 'onnxruntime-node'
+import type { DeviceName } from '../deviceNames.ts'
 import { EngineError } from '../errors.ts'
 import { encodeOnnx } from '../format/onnx/encode.ts'
 import type { Graph } from '../graph/graph.ts'
 import type { ElementType } from '../graph/operations.ts'
 import { graphToOnnx, opsets } from '../graph/toOnnx.ts'
-import type { Device, DeviceName, Handle, HostValues } from './device.ts'
+import type { Device, Handle, HostValues } from './device.ts'
 
 /** A provider of the runtime other than its CPU. */
 export interface Provider {
@@ -16,6 +17,9 @@ export interface Provider {
   /** What a message of the runtime means to who asked for the device: what was expected, and the cure. */
   explain(message: string): string | undefined
 }
+
+// what the runtime reports it also throws, and then it has a cure
+ort.env.logLevel = 'fatal'
 
 /** Smaller tensors travel with each run: to keep them takes a run of its own. */
 const leastKeptBytes = 2 ** 14
@@ -54,7 +58,8 @@ export async function providerDevice(provider: Provider): Promise<Device & { rea
 
   const failure = (what: string, cause: unknown) => {
     const { message } = cause as Error
-    return new EngineError(`--device ${name}: ${what}${explain(provider, message)} (${message.trim()})`, { cause })
+    const known = explain(provider, message)
+    return new EngineError(`--device ${name}: ${what}${known ?? `${message.trim()}; take --device cpu`}`, { cause })
   }
 
   /** The same numbers in the memory of the device, or of this process: the runtime offers no other way than an operator. */
@@ -158,11 +163,15 @@ export async function providerDevice(provider: Provider): Promise<Device & { rea
   return device
 }
 
-function explain(provider: Provider, message: string): string {
-  if (/out of memory|exceeds the max buffer size|failed to allocate|binding size/i.test(message)) {
-    return 'a tensor does not fit into the memory of the device; expected room for the weights and the states; take fewer or shorter rows, or --device cpu'
+function explain(provider: Provider, message: string): string | undefined {
+  const tooLarge = /exceeds the max buffer size limit \((\d+)\)/.exec(message)
+  if (tooLarge !== null) {
+    return `a tensor is larger than the device allows, ${Math.floor(Number(tooLarge[1]) / 2 ** 20)} MiB; take --device cpu`
   }
-  return provider.explain(message) ?? 'the runtime gave no reason that is known here; take --device cpu'
+  if (/out of memory|failed to allocate|OOM/i.test(message)) {
+    return 'the memory of the device is too small for the weights and the states; take fewer or shorter rows, or --device cpu'
+  }
+  return provider.explain(message)
 }
 
 /** A graph that copies its only input of `rank` axes. */

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import type { DeviceChoice } from '../deviceNames.ts'
 import * as errors from '../errors.ts'
 import type { Engine, Following, Measurement, RowsId } from '../measures/measurement.ts'
 import type { MeasureName, Measures } from '../measures/registry.ts'
@@ -10,6 +11,10 @@ import { rowsIdOf } from './rowsStore.ts'
 export interface EngineOptions {
   /** Threads inside one operation; default: the physical cores. */
   readonly threads?: number | undefined
+  /** What it computes on, default the CPU; any other is compared with the CPU first, and refused where it differs. */
+  readonly device?: DeviceChoice | undefined
+  /** `chooseDevice` compared the device with the CPU already. */
+  readonly isDeviceTested?: boolean | undefined
   /** Bytes that weights and states may take, see `planMemory`; default: what is free, less a margin. */
   readonly maxMemory?: number | undefined
   /** The folder where states are put aside when they do not fit; default the system's for temporary files. */
@@ -17,8 +22,14 @@ export interface EngineOptions {
 }
 
 /** The options of an engine among those of a request. */
-export function engineOptionsOf({ threads, maxMemory, spillFolder }: EngineOptions): EngineOptions {
-  return { threads, maxMemory, spillFolder }
+export function engineOptionsOf({
+  threads,
+  device,
+  isDeviceTested,
+  maxMemory,
+  spillFolder,
+}: EngineOptions): EngineOptions {
+  return { threads, device, isDeviceTested, maxMemory, spillFolder }
 }
 
 /** What the worker thread is started with: enough to open the model again. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { type EngineOptions, engineOptionsOf, openEngine } from '../engine/threadEngine.ts'
+import { testedOptions } from '../engine/chooseDevice.ts'
+import { type EngineOptions, openEngine } from '../engine/threadEngine.ts'
 import { PlanError } from '../errors.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
 import { publicName } from '../export/publicName.ts'
@@ -51,6 +52,8 @@ export interface ApplyRequest extends EngineOptions {
   readonly onConsumer?: ((line: string) => void) | undefined
   /** Apply the plan although it was made for other weights. */
   readonly allowOtherModel?: boolean | undefined
+  /** Called with a line about the device, where it is not the CPU that was asked for. */
+  readonly onDevice?: ((text: string) => void) | undefined
   readonly signal?: StopSignal | undefined
 }
 
@@ -59,7 +62,8 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
   const { output, signal } = request
   const source = await openPlan(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
-  const engine = openEngine(model, engineOptionsOf(request))
+  const engineOptions = await testedOptions(model, request, request.onDevice)
+  const engine = openEngine(model, engineOptions)
   try {
     const steps = stepsOf(source.file, request)
     const plan = await planFor(model, source, { ...request, steps })
@@ -80,7 +84,7 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
       ...request,
       formats,
       pathOf,
-      check: { objective, expectedLoss, engine: engineOptionsOf(request) },
+      check: { objective, expectedLoss, engine: engineOptions },
       expected,
       huggingFace: source.file ? originOf(source.file, steps) : { method: 'blocks chosen by hand' },
     })

@@ -1,4 +1,3 @@
-import { engineOptionsOf } from '../engine/threadEngine.ts'
 import type { Comparison } from '../evaluate/compare.ts'
 import type { MeasuredLoss } from '../export/modelCard.ts'
 import { publicName } from '../export/publicName.ts'
@@ -33,7 +32,7 @@ export async function deliver(
   return exportFormats(model, file.plan, {
     ...request,
     ...inRunDirectory(model, request),
-    check: { engine: engineOptionsOf(request), objective: checked, expectedLoss },
+    check: { engine: prepared.engineOptions, objective: checked, expectedLoss },
     expected,
     huggingFace: {
       method: `${method.title}${method.paper ? ` (${method.paper})` : ''} on ${publicName(rows.description.source)}, ${rows.rows} rows of ${rows.rowLength} tokens`,

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { engineOptionsOf, openEngine } from '../engine/threadEngine.ts'
+import { testedOptions } from '../engine/chooseDevice.ts'
+import { openEngine } from '../engine/threadEngine.ts'
 import { EngineError, PlanError } from '../errors.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
@@ -40,7 +41,8 @@ export async function evaluateCurve(request: CurveRequest): Promise<CurveResult>
     )
   }
   const model = await loadModel(request.model, { revision: request.revision })
-  const engine = openEngine(model, engineOptionsOf(request))
+  const engineOptions = await testedOptions(model, request, request.onDevice)
+  const engine = openEngine(model, engineOptions)
   try {
     if (request.allowOtherModel !== true) await checkSameModel(model, file, request.plan)
     const asked = { ...request.rows, task: request.rows.task ?? file.task }

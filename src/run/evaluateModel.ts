@@ -1,4 +1,5 @@
-import { type EngineOptions, engineOptionsOf, openEngine } from '../engine/threadEngine.ts'
+import { testedOptions } from '../engine/chooseDevice.ts'
+import { type EngineOptions, openEngine } from '../engine/threadEngine.ts'
 import { EngineError, PlanError } from '../errors.ts'
 import { type Comparison, compare } from '../evaluate/compare.ts'
 import { firstNonFinite } from '../evaluate/nonFinite.ts'
@@ -20,6 +21,8 @@ export interface EvaluateRequest extends EngineOptions {
   readonly allowOtherModel?: boolean | undefined
   /** Without a task: the plan's, else what the head predicts. */
   readonly rows: RowsRequest
+  /** Called with a line about the device, where it is not the CPU that was asked for. */
+  readonly onDevice?: ((text: string) => void) | undefined
   readonly signal?: StopSignal | undefined
 }
 
@@ -45,7 +48,8 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
   const { signal } = request
   const given = request.plan === undefined ? undefined : await openPlan(request.plan)
   const model = await loadModel(request.model, { revision: request.revision })
-  const engine = openEngine(model, engineOptionsOf(request))
+  const engineOptions = await testedOptions(model, request, request.onDevice)
+  const engine = openEngine(model, engineOptions)
   try {
     const plan = given && (await planFor(model, given, request))
     const file = given?.file

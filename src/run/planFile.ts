@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod'
+import { type DeviceName, deviceNames } from '../deviceNames.ts'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
 import { type Task, taskNames } from '../model/task.ts'
@@ -36,6 +37,8 @@ export interface RunInputs {
   }
   /** What the model is scored by, where it is not the next token: what `loss` counts is listed in `taskLosses`. */
   readonly task?: Task | undefined
+  /** What it was computed on, where that is not the CPU. */
+  readonly device?: DeviceName | undefined
   readonly seed: number
   readonly versions: Readonly<Record<string, string>>
 }
@@ -140,6 +143,7 @@ const inputsSchema = z.object({
     fingerprints: z.array(z.string()),
   }),
   task: z.enum(taskNames).optional(),
+  device: z.enum(deviceNames).optional(),
   seed: z.number().int(),
   versions: z.record(z.string(), z.string()),
 })

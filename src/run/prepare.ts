@@ -1,7 +1,9 @@
 import type { PackedRows } from '../data/calibration.ts'
+import type { DeviceName } from '../deviceNames.ts'
+import { testedOptions } from '../engine/chooseDevice.ts'
 import { describeMemory, freeMemory, planMemory } from '../engine/memory.ts'
 import { sliceRows } from '../engine/rowsStore.ts'
-import { engineOptionsOf, openEngine } from '../engine/threadEngine.ts'
+import { type EngineOptions, openEngine } from '../engine/threadEngine.ts'
 import { PlanError } from '../errors.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Method } from '../methods/method.ts'
@@ -32,6 +34,8 @@ import { versions } from './versions.ts'
 export interface Prepared {
   readonly model: Model
   readonly engine: Engine
+  /** What the engine was opened with. */
+  readonly engineOptions: EngineOptions
   readonly method: Method
   readonly options: MethodOptions
   readonly searching: ResolvedSearch
@@ -62,7 +66,14 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
   checkCounts(request.budget ?? defaultBudget, method, options)
   const searching = resolveSearch(request.searching ?? {}, method, request.kinds)
   const model = await loadModel(request.model, { revision: request.revision })
-  const engine = openEngine(model, engineOptionsOf({ spillFolder: request.output, ...request }))
+  const report = (text: string) => request.onProgress?.({ type: 'device', text })
+  const engineOptions = await testedOptions(model, { spillFolder: request.output, ...request }, report).catch(
+    async (error) => {
+      await model.weights.close()
+      throw error
+    },
+  )
+  const engine = openEngine(model, engineOptions)
   const close = async () => {
     await engine.close()
     await model.weights.close()
@@ -87,7 +98,7 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
     const ignored = ignoredTarget(model)
     const lossOn = (rows: TokenRows, of: Engine = engine) =>
       taskObjective(texts.task, of, rows, { ignored, arithmetic: request.arithmetic })
-    const run = { model, engine, method, options, searching, ...goal, ...texts, lossOn, ignored, close }
+    const run = { model, engine, engineOptions, method, options, searching, ...goal, ...texts, lossOn, ignored, close }
     return { ...run, inputs: await inputsOf(run, request) }
   } catch (error) {
     await close()
@@ -149,7 +160,7 @@ async function readTextsOf(
 }
 
 async function inputsOf(
-  { model, method, options, searching, kinds, budget, rows, task }: Omit<Prepared, 'inputs'>,
+  { model, engineOptions, method, options, searching, kinds, budget, rows, task }: Omit<Prepared, 'inputs'>,
   request: AnyPruneRequest,
 ): Promise<RunInputs> {
   const { outputNorms, arithmetic, seed } = request
@@ -173,6 +184,7 @@ async function inputsOf(
     },
     calibration: rows.description,
     ...(task !== 'nextToken' && { task }),
+    ...(engineOptions.device !== undefined && { device: engineOptions.device as DeviceName }),
     seed,
     versions: versions(),
   }

@@ -91,7 +91,7 @@ export type PruneProgress =
     }
   /** What the method keeps in memory besides weights and states. */
   /** How memory is shared between weights and states. */
-  | { readonly type: 'memory'; readonly text: string }
+  | { readonly type: 'device' | 'memory'; readonly text: string }
   | { readonly type: 'keeping'; readonly bytes: number }
   | { readonly type: 'consumer'; readonly line: string }
   | { readonly type: 'exporting'; readonly writtenBytes: number; readonly totalBytes: number }

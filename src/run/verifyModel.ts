@@ -1,5 +1,8 @@
+import { testedOptions } from '../engine/chooseDevice.ts'
+import { type EngineOptions, openEngine } from '../engine/threadEngine.ts'
 import { OutputError, PlanError } from '../errors.ts'
 import { planHash } from '../export/exportRecord.ts'
+import type { Engine } from '../measures/measurement.ts'
 import { loadModel } from '../model/load.ts'
 import { emptyPlan } from '../model/plan.ts'
 import { OtherPlanError } from '../verify/checkContents.ts'
@@ -8,7 +11,7 @@ import { type RowsRequest, readRows } from './calibrate.ts'
 import { openPlan, planFor, planOfSteps } from './givenPlan.ts'
 import type { PlanFile } from './planFile.ts'
 
-export interface VerifyRequest {
+export interface VerifyRequest extends EngineOptions {
   /** The export: a folder or a .gguf file. */
   readonly path: string
   /** The dense model that it was made from. */
@@ -18,6 +21,8 @@ export interface VerifyRequest {
   readonly steps?: number | undefined
   readonly allowOtherModel?: boolean | undefined
   readonly rows: RowsRequest
+  /** Called with a line about the device, where it is not the CPU that was asked for. */
+  readonly onDevice?: ((text: string) => void) | undefined
   /** Called with a line for each consumer as soon as it has answered. */
   readonly onConsumer?: ((line: string) => void) | undefined
 }
@@ -27,10 +32,13 @@ export async function verifyModel(request: VerifyRequest): Promise<ConsumerResul
   const source = request.plan === undefined ? undefined : await openPlan(request.plan)
   const file = source?.file
   const model = await loadModel(request.model, { revision: request.revision })
+  let engine: Engine | undefined
   try {
     const plan = source === undefined ? emptyPlan : await planFor(model, source, request)
     const rows = await readRows(model, { ...request.rows, task: request.rows.task ?? file?.task })
+    engine = openEngine(model, await testedOptions(model, request, request.onDevice))
     return await verifyExport(request.path, model, plan, rows, {
+      engine,
       allowOtherModel: request.allowOtherModel,
       onContents: request.onConsumer,
       onResult: (result) => request.onConsumer?.(describeResult(result)),
@@ -39,6 +47,7 @@ export async function verifyModel(request: VerifyRequest): Promise<ConsumerResul
     if (!(error instanceof OtherPlanError)) throw error
     throw new OutputError(`${error.message}; ${cureOf(error.planSha256, file)}`, { cause: error })
   } finally {
+    await engine?.close()
     await model.weights.close()
   }
 }

@@ -5,6 +5,7 @@ import { agreementOf, type ExportOptions, linesOf, sizesText, withExportOptions 
 import type { Interruption } from '../interruption.ts'
 import {
   decimalNumber,
+  onDevice,
   oneOf,
   type SharedOptions,
   wholeNumber,
@@ -40,6 +41,7 @@ export function applyCommand(interruption: Interruption): Command {
       others,
     } = await applyPlanFile({
       ...options,
+      onDevice,
       formats: options.format,
       signal: interruption.signal,
       ...(!options.quiet && { onConsumer: (line: string) => process.stderr.write(`${line}\n`) }),

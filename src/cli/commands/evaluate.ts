@@ -7,6 +7,7 @@ import { type EvaluateResult, evaluateModel } from '../../run/evaluateModel.ts'
 import { comparisonRows, measuredOn } from '../comparison.ts'
 import type { Interruption } from '../interruption.ts'
 import {
+  onDevice,
   rowsRequest,
   type SharedOptions,
   type TextOptions,
@@ -44,6 +45,7 @@ export function evaluateCommand(interruption: Interruption): Command {
   return withOutputOptions(command).action(async (options: EvaluateOptions) => {
     const request = {
       ...options,
+      onDevice,
       rows: { ...rowsRequest(options, defaultRows), onWarning },
       signal: interruption.signal,
     }

@@ -4,6 +4,7 @@ import { verifyModel } from '../../run/verifyModel.ts'
 import { isWrong } from '../../verify/verifyExport.ts'
 import type { Interruption } from '../interruption.ts'
 import {
+  onDevice,
   rowsRequest,
   type SharedOptions,
   type TextOptions,
@@ -32,7 +33,7 @@ export function verifyCommand(_: Interruption): Command {
   return withOutputOptions(command).action(async (path: string, options: VerifyOptions) => {
     const onConsumer = options.json ? undefined : (line: string) => process.stdout.write(`${line}\n`)
     const rows = { ...rowsRequest(options, 2), seqlen: Math.min(options.seqlen, 64) }
-    const results = await verifyModel({ ...options, path, rows, onConsumer })
+    const results = await verifyModel({ ...options, path, rows, onConsumer, onDevice })
     if (options.json) process.stdout.write(`${JSON.stringify(results)}\n`)
     const wrong = results.filter(isWrong)
     if (wrong.length > 0) {
