@@ -8,7 +8,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   format: ['tensor'],
   model: ['tensor', 'format'],
   graph: ['model', 'format'],
-  device: ['graph'],
+  device: ['format', 'graph'],
   measures: ['device', 'graph', 'model'],
   engine: ['device', 'measures', 'tensor', 'format', 'model', 'graph'],
   data: ['tensor', 'model'],
