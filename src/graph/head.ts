@@ -3,11 +3,10 @@ import { norm, project, softcap } from './composites.ts'
 import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
 import type { OperationAttributes, Value } from './operations.ts'
 
-/** log p(target) = logSoftmax(logits(x))[target]: x (N,D), targets (N) → (N). Negative nats per token. */
-export function tokenLossGraph(form: HeadForm): Graph {
+/** log p(target) of a vocabulary of V words: x (N,D), targets (N) → (N). Negative nats per token. */
+export function tokenLossGraph(form: HeadForm, vocabulary: number): Graph {
   const g = buildGraph('tokenLoss')
-  const logProbabilities = g.apply('logSoftmax', [logitsOf(g, form)], {})
-  return g.finish([g.apply('pick', [logProbabilities, g.data('targets', ['N'])], {})])
+  return g.finish([g.apply('logProbability', [logitsOf(g, form), g.data('targets', ['N'])], { vocabulary })])
 }
 
 /**
@@ -35,10 +34,9 @@ export function topWordsGraph(form: HeadForm): Graph {
 }
 
 /** log p of the words asked for at each position: x (N,D), words (N,W) → (N,W). */
-export function wordLogProbabilitiesGraph(form: HeadForm): Graph {
+export function wordLogProbabilitiesGraph(form: HeadForm, vocabulary: number): Graph {
   const g = buildGraph('wordLogProbabilities')
-  const logProbabilities = g.apply('logSoftmax', [logitsOf(g, form)], {})
-  return g.finish([g.apply('pickEach', [logProbabilities, g.data('words', ['N', 'W'])], {})])
+  return g.finish([g.apply('logProbability', [logitsOf(g, form), g.data('words', ['N', 'W'])], { vocabulary })])
 }
 
 /**

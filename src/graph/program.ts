@@ -80,18 +80,19 @@ export function programOf(model: Model, kernel: AttentionKernel = 'fused'): Prog
   return {
     readsPadding: architecture.family !== 'decoder',
     stages: stacks.flatMap(([stack, table]) => stackStages(model, stack, table, kernel, share)),
-    heads: headForm && headsOf(headForm, outer),
+    heads: headForm && headsOf(headForm, outer, model.sizes[headForm.weight === 'classifier' ? 'C' : 'V']!),
   }
 }
 
-function headsOf(form: HeadForm, weights: WeightTable): Record<HeadKind, Head> {
+/** `vocabulary`: words, or classes, that the head tells apart. */
+function headsOf(form: HeadForm, weights: WeightTable, vocabulary: number): Record<HeadKind, Head> {
   const head = (graph: Graph): Head => ({ weights, graph, readsFirst: form.readsFirst === true })
   return {
-    tokenLoss: head(tokenLossGraph(form)),
+    tokenLoss: head(tokenLossGraph(form, vocabulary)),
     releasedTokenLoss: head(releasedTokenLossGraph(form)),
     logits: head(logitsGraph(form)),
     topWords: head(topWordsGraph(form)),
-    wordLogProbabilities: head(wordLogProbabilitiesGraph(form)),
+    wordLogProbabilities: head(wordLogProbabilitiesGraph(form, vocabulary)),
     js: head(outputDistanceGraph(form, 'js')),
     reversedJs: head(outputDistanceGraph(form, 'reversedJs')),
     kl: head(outputDistanceGraph(form, 'kl')),

@@ -98,11 +98,13 @@ export const shapeRules: { readonly [Op in Operation]: ShapeRule<Op> } = {
   roundToBfloat16: 'x (…) → (…)',
   shift: 'x (…) → (…)',
   softmax: 'x (…,V) → (…,V)',
-  logSoftmax: 'x (…,V) → (…,V)',
   logSumExp: 'x (…,V) → (…)',
+  logProbability(_, [, index]) {
+    const places = index?.dims.length === 2 ? '(N,W)' : '(N)'
+    return `logits (N,V), int64 index ${places} → ${places}`
+  },
   outputDistance: 'dense (N,V), pruned (N,V) → (N)',
   pick: 'x (N,V), int64 index (N) → (N)',
-  pickEach: 'x (N,V), int64 index (N,W) → (N,W)',
   largest: 'x (N,V), int64 count (1) → (N,W)',
   groupQueryAttention({ heads, kvHeads }, { length }) {
     const turned = length > 5 ? ', cos (T,R), sin (T,R)' : ''

@@ -1,6 +1,7 @@
 import { elementTypes, encodeOnnx, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
 import { lowerGroupQueryAttention, type QueryPieces } from './attentionToOnnx.ts'
 import type { Graph } from './graph.ts'
+import { lowerLogProbability } from './logProbabilityToOnnx.ts'
 import type { Node, Operation } from './operations.ts'
 import { lowerOutputDistance } from './outputDistanceToOnnx.ts'
 
@@ -137,9 +138,9 @@ const lowerings: Lowerings = {
     }
   },
   softmax: (_, names) => one('Softmax', names, { axis: { int: -1 } }),
-  logSoftmax: (_, names, { portable }) =>
-    portable ? logSoftmaxInSteps(names) : one('LogSoftmax', names, { axis: { int: -1 } }),
   logSumExp: (_, names) => withConstants('ReduceLogSumExp', names, [[-1]], { keepdims: { int: 0 } }),
+  logProbability: ({ attributes, output: { dims } }, { inputs: [logits, index], output }, { portable }) =>
+    lowerLogProbability(attributes.vocabulary, dims.length, { logits: logits!, index: index!, output }, portable),
   outputDistance: ({ attributes }, { inputs: [dense, pruned], output }) =>
     lowerOutputDistance(attributes.measure, dense!, pruned!, output),
   pick(_, { inputs: [x, index], output }) {
@@ -154,7 +155,6 @@ const lowerings: Lowerings = {
       initializers: [axis],
     }
   },
-  pickEach: (_, names) => one('GatherElements', names, { axis: { int: 1 } }),
   largest(_, { inputs, output }) {
     const [values, places] = [`${output}_values`, `${output}_places`]
     return {
@@ -196,24 +196,6 @@ function timesTransposed(x: string, w: string, output: string, portable = false)
     { type: 'Transpose', inputs: [w], outputs: [turned], attributes: { perm: { ints: [1, 0] } } },
     { type: 'MatMul', inputs: [x, turned], outputs: [output] },
   ]
-}
-
-/** d - log Σ exp(d), d = x - max(x). */
-function logSoftmaxInSteps({ inputs, output }: Names): Lowered {
-  const axis = constant(`${output}_axis`, [-1])
-  const name = (part: string) => `${output}_${part}`
-  const reduced = { attributes: { keepdims: { int: 1 } } }
-  return {
-    nodes: [
-      { type: 'ReduceMax', inputs: [inputs[0]!, axis.name], outputs: [name('largest')], ...reduced },
-      { type: 'Sub', inputs: [inputs[0]!, name('largest')], outputs: [name('below')] },
-      { type: 'Exp', inputs: [name('below')], outputs: [name('exp')] },
-      { type: 'ReduceSum', inputs: [name('exp'), axis.name], outputs: [name('sum')], ...reduced },
-      { type: 'Log', inputs: [name('sum')], outputs: [name('logSum')] },
-      { type: 'Sub', inputs: [name('below'), name('logSum')], outputs: [output] },
-    ],
-    initializers: [axis],
-  }
 }
 
 function plain(type: string) {

@@ -8,8 +8,9 @@ export interface TokenLossOptions {
   /** A target id that is not counted, as the padding id in BlockPruner's code. */
   readonly ignored?: number | undefined
   /**
-   * How log Σ exp is summed over the vocabulary. `precise` (default): agrees with float64 to 1e-5 nats. `released`: in plain float32,
-   * as PyTorch does for the authors' permuted logits; 1e-4 nats too low for 49,152 tokens, and what their published numbers have.
+   * How log Σ exp is summed over the vocabulary. `precise` (default): agrees with float64 to 2e-6 nats, whatever its size.
+   * `released`: in plain float32, as PyTorch does for the authors' permuted logits; 1e-4 nats too low for 49,152 tokens, and what their
+   * published numbers have.
    */
   readonly arithmetic?: LossArithmetic | undefined
 }

@@ -149,7 +149,13 @@ const cases: { readonly [Op in Operation]: readonly Case<Op>[] } = {
   roundToBfloat16: unary,
   shift: unary.map((each) => ({ ...each, with: { by: 2 } })),
   softmax: overLast,
-  logSoftmax: overLast,
+  logProbability: [
+    { of: ['N,V', 'int64 N'], with: { vocabulary: 100 }, gives: 'N' },
+    { of: ['N,V', 'int64 N,W'], with: { vocabulary: 100 }, gives: 'N,W' },
+    { of: ['N,V', 'N'], with: { vocabulary: 100 } },
+    { of: ['N,V', 'int64 V'], with: { vocabulary: 100 } },
+    { of: ['N,V', 'int64 B,T,W'], with: { vocabulary: 100 } },
+  ],
   logSumExp: [{ of: ['N,V'], gives: 'N' }, { of: [''] }, { of: ['int64 N,V'] }],
   outputDistance: [
     { of: ['N,V', 'N,V'], with: { measure: 'js' }, gives: 'N' },
@@ -162,7 +168,6 @@ const cases: { readonly [Op in Operation]: readonly Case<Op>[] } = {
     { of: ['N,V', 'N'] },
     { of: ['N,V', 'int64 N,W'] },
   ],
-  pickEach: [{ of: ['N,V', 'int64 N,W'], gives: 'N,W' }, { of: ['N,V', 'int64 W,N'] }, { of: ['N,V', 'int64 N'] }],
   largest: [
     { of: ['N,V', 'int64 1'], gives: 'N,W' },
     { of: ['N,V', 'int64 2'] },

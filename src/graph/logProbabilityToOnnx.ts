@@ -1,0 +1,79 @@
+import { elementTypes, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
+import type { Lowered } from './toOnnx.ts'
+
+/** Words whose exponentials onnxruntime adds up in float32; larger sums lose their small terms (1e-5 nats over 49,152 words). */
+const bestPiece = 2048
+
+/** A logit whose exponential is 0. */
+const noWord = -1e30
+
+/**
+ * How `vocabulary` words are cut into pieces of one size near 2048: evenly where that goes, or with `padding` behind the last, which
+ * costs a copy of the logits.
+ */
+export function vocabularyPieces(vocabulary: number): { count: number; size: number; padding: number } {
+  if (vocabulary <= bestPiece) return { count: 1, size: vocabulary, padding: 0 }
+  const distance = (size: number) => Math.abs(Math.log(size / bestPiece))
+  const sizes = Array.from({ length: 4 * bestPiece }, (_, i) => i + 1)
+  const even = sizes.filter((size) => vocabulary % size === 0 && size >= bestPiece / 4)
+  const size = even.sort((a, b) => distance(a) - distance(b))[0] ?? bestPiece
+  const count = Math.ceil(vocabulary / size)
+  return { count, size, padding: count * size - vocabulary }
+}
+
+interface Operands {
+  readonly logits: string
+  readonly index: string
+  readonly output: string
+}
+
+/**
+ * The ONNX form of `logProbability`: log Σ exp of each piece in float32, of the pieces in float64. That of a piece is z - logSoftmax(z),
+ * read at its largest logit, where the difference is exact to the sum. `rank`: axes of the index.
+ */
+export function lowerLogProbability(vocabulary: number, rank: number, { logits, index, output }: Operands): Lowered {
+  const nodes: OnnxNode[] = []
+  const initializers: OnnxInitializer[] = []
+  const node = (type: string, inputs: readonly string[], attributes: OnnxNode['attributes'] = {}, name?: string) => {
+    const out = name ?? `${output}_${nodes.length}`
+    nodes.push({ type, inputs, outputs: [out], attributes })
+    return out
+  }
+  const int64 = (...values: number[]) => {
+    const name = `${output}_constant_${initializers.length}`
+    const data = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
+    initializers.push({ name, type: 'int64', dims: [values.length], data })
+    return name
+  }
+  const float64 = (value: string) => node('Cast', [value], { to: { int: elementTypes.float64 } })
+  const pick = (from: string) => {
+    const columns = rank === 1 ? node('Unsqueeze', [index, int64(1)]) : index
+    return node('GatherElements', [from, columns], { axis: { int: 1 } }) // (N,1) or (N,W)
+  }
+  const { count, size, padding } = vocabularyPieces(vocabulary)
+  const shaped = (value: string) =>
+    rank === 1 ? node('Squeeze', [value, int64(1)], {}, output) : node('Identity', [value], {}, output)
+  if (count === 1) {
+    shaped(pick(node('LogSoftmax', [logits], { axis: { int: -1 } })))
+    return { nodes, initializers }
+  }
+  let words = logits
+  if (padding > 0) {
+    const value = `${output}_noWord`
+    initializers.push({
+      name: value,
+      type: 'float32',
+      dims: [],
+      data: new Uint8Array(Float32Array.of(noWord).buffer),
+    })
+    words = node('Pad', [logits, int64(0, 0, 0, padding), value])
+  }
+  const pieces = node('Reshape', [words, int64(-1, size)]) // (N·count,size)
+  const parts = node('LogSoftmax', [pieces], { axis: { int: -1 } })
+  const [last, largest] = [int64(-1), (value: string) => node('ReduceMax', [value, last])]
+  const sums = node('Sub', [float64(largest(pieces)), float64(largest(parts))]) // (N·count,1)
+  const total = node('ReduceLogSumExp', [node('Reshape', [sums, int64(-1, count)]), last]) // (N,1)
+  const difference = node('Sub', [float64(pick(logits)), total])
+  shaped(node('Cast', [difference], { to: { int: elementTypes.float32 } }))
+  return { nodes, initializers }
+}
