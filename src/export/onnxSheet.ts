@@ -167,6 +167,9 @@ export class Sheet {
         return this.#constantOf(stage, input, source)
       case 'weight':
         throw new RangeError(`${stage.name}: ${source.role} is a constant of the graph`)
+      case 'gate':
+      case 'gradient':
+        throw new RangeError(`${stage.name}: an exported graph has no ${source.from}`)
     }
   }
 

@@ -1,6 +1,6 @@
 import type { AttentionForm, Positions, RopeForm } from '../model/mathematics.ts'
-import { norm, project, softcap } from './composites.ts'
-import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'
+import { gateBlock, norm, project, softcap } from './composites.ts'
+import { type BranchPart, buildGraph, type CachePart, type Gate, type Graph, type GraphBuilder } from './graph.ts'
 import type { Value } from './operations.ts'
 
 /**
@@ -16,13 +16,15 @@ export const isCached = (kernel: AttentionKernel): boolean => kernel === 'cached
 
 /**
  * y = x + o(softmax(cap(q kᵀ · scale) + bias + mask) v), with q, k, v = rotate(W norm(x)): x (B,T,D) → y (B,T,D).
- * `kvHeads` is the number of key/value heads left, K; each serves G query heads.
+ * `kvHeads` is the number of key/value heads left, K; each serves G query heads. `gate`, for primitives: y = x + gate · o(…), or each
+ * key/value head's outputs times its own.
  */
 export function attentionGraph(
   form: AttentionForm,
   kvHeads: number,
   kernel: AttentionKernel,
   part: BranchPart = 'whole',
+  gate?: Gate,
 ): Graph {
   const g = buildGraph('attention')
   const { biases, inputFirst } = form
@@ -42,11 +44,11 @@ export function attentionGraph(
   const attended =
     kernel !== 'primitives' && kernel !== 'cachedPrimitives' && isFusable(form)
       ? fused(g, form, kvHeads, q, k, v)
-      : fromPrimitives(g, form, kvHeads, q, k, v, isCached(kernel)) // (B,T,K·G·E)
+      : fromPrimitives(g, form, kvHeads, q, k, v, isCached(kernel), gate) // (B,T,K·G·E)
   if (part === 'channels') return g.finish([attended])
   const bias = biases.o ? 'oBias' : undefined
   const y = project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q', inputFirst })
-  const added = form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y
+  const added = gateBlock(g, gate, form.postNorm ? norm(g, form.postNorm, y, 'postNorm') : y)
   const sum = g.apply('add', [x, added], {})
   return g.finish([form.outputNorm ? norm(g, form.outputNorm, sum, 'outputNorm') : sum])
 }
@@ -92,6 +94,7 @@ function fromPrimitives(
   k: Value,
   v: Value,
   cached: boolean,
+  gate: Gate | undefined,
 ): Value {
   const { headDim: E, groupSize: G, positions } = form
   const keyLength = cached ? 'P+T' : 'T'
@@ -110,7 +113,11 @@ function fromPrimitives(
   if (positions.type === 'alibi') scores = g.apply('add', [scores, alibi(g, positions, kvHeads, G, keyLength)], {})
   const mask = g.environment({ type: 'causalMask', window: form.window }, ['T', keyLength])
   const weights = g.apply('softmax', [g.apply('add', [scores, mask], {})], {})
-  const mixed = g.apply('matmul', [weights, vs], {}) // (B,K,G,T,E)
+  let mixed = g.apply('matmul', [weights, vs], {}) // (B,K,G,T,E)
+  if (gate === 'unit') {
+    const gates = g.apply('reshape', [g.gate('unit', ['B', kvHeads])], { shape: [0, 0, 1, 1, 1] })
+    mixed = g.apply('mul', [mixed, gates], {})
+  }
   return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 3, 1, 2, 4] })], {
     shape: [0, 0, kvHeads * G * E],
   })

@@ -1,5 +1,5 @@
 import type { NormForm } from '../model/mathematics.ts'
-import { buildGraph, type Graph, type GraphBuilder } from './graph.ts'
+import { buildGraph, type Gate, type Graph, type GraphBuilder } from './graph.ts'
 import type { Value } from './operations.ts'
 
 /** What a projection needs besides its input: the roles and the dimensions of its weights. */
@@ -39,4 +39,10 @@ export function normGraph(form: NormForm, role: string): Graph {
 /** c · tanh(x / c): no number beyond c, hardly a change far below it (Gemma 2). */
 export function softcap(g: GraphBuilder, x: Value, c: number): Value {
   return g.apply('scale', [g.apply('tanh', [g.apply('scale', [x], { by: 1 / c })], {})], { by: c })
+}
+
+/** What a branch adds to the stream (B,T,D), times the gate of its row where the block has one. */
+export function gateBlock(g: GraphBuilder, gate: Gate | undefined, x: Value): Value {
+  if (gate !== 'block') return x
+  return g.apply('mul', [x, g.apply('reshape', [g.gate('block', ['B'])], { shape: [0, 1, 1] })], {})
 }

@@ -19,6 +19,8 @@ export interface Letters {
    * differ.
    */
   reshape(dims: Dims, shape: readonly number[]): Dims | undefined
+  /** Whether both have as many elements. A letter of the model's sizes that alone is unknown stands for what makes them so. */
+  countsAgree(a: Dims, b: Dims): boolean
   /** The size where it is known. */
   sizeOf(dim: Dim): Dim
 }
@@ -69,7 +71,21 @@ export function newLetters(): Letters {
     return isSize && agree(letter, 1 / left) ? fill(1) : undefined
   }
 
-  return { agree, allAgree, broadcast, reshape, sizeOf }
+  function countsAgree(a: Dims, b: Dims): boolean {
+    const [one, other] = [productOf(a.map(sizeOf)), productOf(b.map(sizeOf))]
+    const rest = [...other.letters]
+    const alone = one.letters.filter((letter) => {
+      const at = rest.indexOf(letter)
+      if (at >= 0) rest.splice(at, 1)
+      return at < 0
+    })
+    const unknown = [...alone, ...rest]
+    if (unknown.length === 0) return one.number === other.number
+    const size = alone.length === 0 ? one.number / other.number : other.number / one.number
+    return unknown.length === 1 && Number.isInteger(size) && agree(unknown[0]!, size)
+  }
+
+  return { agree, allAgree, broadcast, reshape, countsAgree, sizeOf }
 }
 
 function productOf(dims: Dims): { number: number; letters: string[] } {

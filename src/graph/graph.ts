@@ -1,5 +1,5 @@
 import type { PositionBiasForm, RopeForm } from '../model/mathematics.ts'
-import { type Dims, newLetters } from './dimensions.ts'
+import { type Dims, type Letters, newLetters } from './dimensions.ts'
 import type { ElementType, Node, Operation, OperationAttributes, Value } from './operations.ts'
 import { shapeOfResult } from './shapes.ts'
 
@@ -15,10 +15,17 @@ export type InputSource =
   | { readonly from: 'environment'; readonly of: Environment }
   /** Token ids, targets, or which of an encoder's tokens are padding. */
   | { readonly from: 'data'; readonly name: DataName }
+  /** The gradient of the value `of` of the graph that this one differentiates. */
+  | { readonly from: 'gradient'; readonly of: string }
+  /** What a block, or each of its units, is multiplied by in each row: (B), (B,K) or (B,F). Ones leave the block as it is. */
+  | { readonly from: 'gate'; readonly on: Gate }
   /** Keys or values of the positions before these, (B,K,P,E). Only a graph for export reads them. */
   | { readonly from: 'cache'; readonly part: CachePart }
 
 export type CachePart = 'key' | 'value'
+
+/** The branch before it is added to the stream, or what enters its output matrix. */
+export type Gate = 'block' | 'unit'
 
 export type DataName =
   /** (B,T) and (N) int64 */
@@ -65,7 +72,14 @@ export interface Graph {
   readonly inputs: readonly GraphInput[]
   readonly nodes: readonly Node[]
   /** The result, and behind it what is to be kept for the positions that follow. */
-  readonly outputs: readonly { readonly value: Value; readonly cache?: CachePart }[]
+  readonly outputs: readonly GraphOutput[]
+}
+
+export interface GraphOutput {
+  readonly value: Value
+  readonly cache?: CachePart
+  /** Of a table's gradient (…,D): the rows (…) that these are to be added to. */
+  readonly rows?: Value
 }
 
 /**
@@ -78,10 +92,20 @@ export interface GraphBuilder {
   constant(name: string, axes: string, values: readonly number[], dims: Dims, type?: 'float32' | 'int64'): Value
   environment(of: Environment, dims: Dims): Value
   data(name: DataName, dims: Dims): Value
+  /** One for each row, and each of its units where there are several: (B), (B,K), (B,F). */
+  gate(on: Gate, dims: Dims): Value
+  /** An input of another graph. */
+  read(input: GraphInput): Value
+  /** The gradient of `x`, an input shaped as it. */
+  gradientOf(x: Value): Value
   /** x (B,K,T,E) behind the `part` of the positions before, (B,K,P,E) → (B,K,P+T,E), which is an output too. */
   remember(part: CachePart, x: Value): Value
   apply<Op extends Operation>(op: Op, inputs: readonly Value[], attributes: OperationAttributes[Op]): Value
   finish(outputs: readonly Value[]): Graph
+  /** The graph of these outputs, without what they don't need. */
+  finishWith(outputs: readonly GraphOutput[]): Graph
+  /** What the letters of the graph stand for so far. */
+  readonly letters: Letters
 }
 
 const environmentTypes: Record<Environment['type'], ElementType> = {
@@ -111,7 +135,7 @@ export function buildGraph(name: string): GraphBuilder {
   const letters = newLetters()
   const inputs: GraphInput[] = []
   const nodes: Node[] = []
-  const remembered: Graph['outputs'][number][] = []
+  const remembered: GraphOutput[] = []
   const input = (type: ElementType, dims: Dims, source: InputSource, inputName: string): Value => {
     const known = inputs.find(({ value }) => value.name === inputName)
     if (known !== undefined) {
@@ -137,6 +161,9 @@ export function buildGraph(name: string): GraphBuilder {
       input(type, dims, { from: 'constant', axes, values }, constant),
     environment: (of, dims) => input(environmentTypes[of.type], dims, { from: 'environment', of }, of.type),
     data: (data, dims) => input(dataTypes[data], dims, { from: 'data', name: data }, data),
+    gate: (on, dims) => input('float32', dims, { from: 'gate', on }, `${on}Gate`),
+    read: ({ value: { name, type, dims }, source }) => input(type, dims, source, name),
+    gradientOf: ({ name, dims }) => input('float32', dims, { from: 'gradient', of: name }, `${name}Gradient`),
     remember(part, x) {
       const past = input('float32', ['B', 'K', 'P', 'E'], { from: 'cache', part }, `${part}Cache`)
       const value = apply('concat', [past, x], { axis: 2 })
@@ -150,5 +177,18 @@ export function buildGraph(name: string): GraphBuilder {
       nodes,
       outputs: [...outputs.map((value) => ({ value })), ...remembered],
     }),
+    finishWith: (outputs) => needed({ name, inputs, nodes, outputs }),
+    letters,
   }
+}
+
+/** The same graph without the nodes and inputs that its outputs don't need. */
+function needed({ name, inputs, nodes, outputs }: Graph): Graph {
+  const used = new Set(outputs.flatMap(({ value, rows }) => [value.name, ...(rows ? [rows.name] : [])]))
+  const kept = nodes.toReversed().filter(({ inputs: read, output }) => {
+    if (!used.has(output.name)) return false
+    for (const { name: value } of read) used.add(value)
+    return true
+  })
+  return { name, inputs: inputs.filter(({ value }) => used.has(value.name)), nodes: kept.reverse(), outputs }
 }

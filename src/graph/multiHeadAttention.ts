@@ -1,18 +1,20 @@
 import type { MultiHeadForm } from '../model/mathematics.ts'
 import { type AttentionKernel, isCached } from './attention.ts'
-import { norm, project } from './composites.ts'
-import { type BranchPart, buildGraph, type CachePart, type Graph, type GraphBuilder } from './graph.ts'
+import { gateBlock, norm, project } from './composites.ts'
+import { type BranchPart, buildGraph, type CachePart, type Gate, type Graph, type GraphBuilder } from './graph.ts'
 import type { Value } from './operations.ts'
 
 /**
  * y = norm(x + o(softmax(q kᵀ · scale + bias + mask) v)): x (B,T,D) → y (B,T,D). k and v are made of the positions that `sees`
- * names: of x itself, or of the encoder's output, `memory` (B,S,D). `heads` is the number of heads left, H.
+ * names: of x itself, or of the encoder's output, `memory` (B,S,D). `heads` is the number of heads left, H. `gate`, for primitives:
+ * norm(x + gate · o(…)), or each head's outputs times its own.
  */
 export function multiHeadAttentionGraph(
   form: MultiHeadForm,
   heads: number,
   kernel: AttentionKernel,
   part: BranchPart = 'whole',
+  gate?: Gate,
 ): Graph {
   const g = buildGraph(form.sees === 'memory' ? 'crossAttention' : 'attention')
   const x = g.state('hidden', ['B', 'T', 'D'])
@@ -24,10 +26,11 @@ export function multiHeadAttentionGraph(
   const attended =
     kernel === 'fused' || kernel === 'unpadded'
       ? fused(g, form, heads, q, k, v, kernel === 'fused')
-      : fromPrimitives(g, form, heads, q, k, v, isCached(kernel)) // (B,T,H·E)
+      : fromPrimitives(g, form, heads, q, k, v, isCached(kernel), gate) // (B,T,H·E)
   if (part === 'channels') return g.finish([attended])
   const bias = form.biases || form.outputBias ? 'oBias' : undefined
-  const y = g.apply('add', [x, project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q' })], {})
+  const added = project(g, attended, { weight: 'oProj', bias, output: 'D', input: 'Q' })
+  const y = g.apply('add', [x, gateBlock(g, gate, added)], {})
   return g.finish([form.outputNorm ? norm(g, form.outputNorm, y, 'outputNorm') : y])
 }
 
@@ -60,6 +63,7 @@ function fromPrimitives(
   k: Value,
   v: Value,
   cached: boolean,
+  gate: Gate | undefined,
 ): Value {
   const split = (value: Value) =>
     g.apply('transpose', [g.apply('reshape', [value], { shape: [0, 0, heads, form.headDim] })], {
@@ -77,7 +81,11 @@ function fromPrimitives(
       : g.data('paddingBias', ['B', 1, 1, keys])
   let scores = g.apply('add', [g.apply('scale', [products], { by: form.scale }), mask], {})
   for (const bias of positionBias(g, form, heads, keys)) scores = g.apply('add', [scores, bias], {})
-  const mixed = g.apply('matmul', [g.apply('softmax', [scores], {}), vs], {}) // (B,H,T,E)
+  let mixed = g.apply('matmul', [g.apply('softmax', [scores], {}), vs], {}) // (B,H,T,E)
+  if (gate === 'unit') {
+    const gates = g.apply('reshape', [g.gate('unit', ['B', heads])], { shape: [0, 0, 1, 1] })
+    mixed = g.apply('mul', [mixed, gates], {})
+  }
   return g.apply('reshape', [g.apply('transpose', [mixed], { order: [0, 2, 1, 3] })], {
     shape: [0, 0, heads * form.headDim],
   })

@@ -1,11 +1,12 @@
+import type { BackwardAttributes } from './backwardOperations.ts'
 import type { Dims } from './dimensions.ts'
 
 /**
  * The closed set of operations our graphs are made of. Each has one rule for the shape of its result (`shapes.ts`) and one
- * lowering to ONNX (`toOnnx.ts`); backward rules are one per operation as well, so a graph written with these can be checked,
- * run, exported and differentiated.
+ * lowering to ONNX (`toOnnx.ts`), and one for its gradient or a reason for having none (`gradientRules.ts`): a graph written with these
+ * can be checked, run, exported and differentiated.
  */
-export interface OperationAttributes {
+export interface OperationAttributes extends BackwardAttributes {
   /** x (…,I), w (O,I), bias? (O) → x wᵀ + bias (…,O); `inputFirst`: w is stored (I,O), as GPT-2's Conv1D does. */
   linear: { readonly inputFirst?: boolean }
   /** Batched product over the last two axes, others broadcast. */

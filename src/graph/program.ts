@@ -6,7 +6,7 @@ import type { StackName, WeightTable } from '../types.ts'
 import { type AttentionKernel, attentionGraph, isCached } from './attention.ts'
 import { normGraph } from './composites.ts'
 import { embeddingGraph, positionBiasGraph } from './embedding.ts'
-import type { BranchPart, Graph } from './graph.ts'
+import type { BranchPart, Gate, Graph } from './graph.ts'
 import {
   logitsGraph,
   outputDistanceGraph,
@@ -50,6 +50,8 @@ export interface Stage {
    * `copy`: the state `hidden`, unchanged.
    */
   graph(units: number, biased?: boolean): Graph | 'copy'
+  /** The same graph with gates, which only attention from primitives has; absent for what is no block. */
+  gated?(gate: Gate, units: number, biased?: boolean): Graph
   /** What enters the output matrix of the whole block; absent for what is no block. */
   readonly channels?: () => Graph
   /** What takes the place of a removed block: x ← norm(x) where the norm behind it is kept. Absent: nothing does. */
@@ -180,7 +182,7 @@ function blockStage(
   block: DescribedBlock,
   kernel: AttentionKernel,
   share: GraphCache,
-): Pick<Stage, 'name' | 'block' | 'weights' | 'graph' | 'channels' | 'bareNorm'> {
+): Pick<Stage, 'name' | 'block' | 'weights' | 'graph' | 'gated' | 'channels' | 'bareNorm'> {
   const { table } = block
   const form = table.form(model.config, block.layer)
   const outputNorm = 'outputNorm' in form ? form.outputNorm : undefined
@@ -188,15 +190,16 @@ function blockStage(
   const named = { name: block.id, weights: block.weights }
   if (block.units === 0 && bareNorm !== undefined) return { ...named, graph: () => bareNorm }
   const isBiased = block.weights[outputRoles[block.kind].bias] !== undefined
-  const graph = (units: number, biased = isBiased) => {
+  const gated = (gate: Gate | undefined, units: number, biased = isBiased) => {
     const own = biased ? withBias(form) : form
-    return share([table.kind, own, table.kind === 'mlp' ? undefined : units, kernel], () =>
-      blockGraph(own, units, kernel),
+    return share([table.kind, own, table.kind === 'mlp' ? undefined : units, kernel, gate ?? 'ungated'], () =>
+      blockGraph(own, units, kernel, 'whole', gate),
     )
   }
+  const graph = (units: number, biased?: boolean) => gated(undefined, units, biased)
   const channels = () =>
     share([table.kind, form, block.units, kernel, 'channels'], () => blockGraph(form, block.units, kernel, 'channels'))
-  return { ...named, block, graph, channels, ...(bareNorm && { bareNorm }) }
+  return { ...named, block, graph, gated, channels, ...(bareNorm && { bareNorm }) }
 }
 
 type BlockForm = AttentionForm | MultiHeadForm | MlpForm
@@ -207,9 +210,10 @@ function withBias(form: BlockForm): BlockForm {
   return { ...form, biases: { ...form.biases, o: true } }
 }
 
-function blockGraph(form: BlockForm, units: number, kernel: AttentionKernel, part?: BranchPart): Graph {
-  if ('gated' in form) return mlpGraph(form, part)
-  return 'sees' in form ? multiHeadAttentionGraph(form, units, kernel, part) : attentionGraph(form, units, kernel, part)
+function blockGraph(form: BlockForm, units: number, kernel: AttentionKernel, part: BranchPart, gate?: Gate): Graph {
+  if ('gated' in form) return mlpGraph(form, part, gate)
+  if ('sees' in form) return multiHeadAttentionGraph(form, units, kernel, part, gate)
+  return attentionGraph(form, units, kernel, part, gate)
 }
 
 type GraphCache = (key: readonly unknown[], build: () => Graph) => Graph

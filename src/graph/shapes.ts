@@ -106,6 +106,58 @@ export const shapeRules: { readonly [Op in Operation]: ShapeRule<Op> } = {
   outputDistance: 'dense (N,V), pruned (N,V) → (N)',
   pick: 'x (N,V), int64 index (N) → (N)',
   largest: 'x (N,V), int64 count (1) → (N,W)',
+  sum: {
+    expects: 'floats x with those axes',
+    result([x, ...more], { axes, keepDims }) {
+      if (!areFloats(x) || more.length > 0 || !axes.every((axis) => axis in x!.dims)) return undefined
+      const kept = keepDims ? x!.dims.map((dim, axis) => (axes.includes(axis) ? 1 : dim)) : undefined
+      return { type: 'float32', dims: kept ?? x!.dims.filter((_, axis) => !axes.includes(axis)) }
+    },
+  },
+  mean: 'x (…,D) → (…,1)',
+  reciprocalRoot: 'x (…) → (…)',
+  exp: 'x (…) → (…)',
+  erf: 'x (…) → (…)',
+  sigmoid: 'x (…) → (…)',
+  step: 'x (…) → (…)',
+  reshapeLike: {
+    expects: 'as many elements in both',
+    result([x, like, ...more], _, { countsAgree }) {
+      if (x === undefined || like === undefined || more.length > 0 || !countsAgree(x.dims, like.dims)) return undefined
+      return { type: x.type, dims: like.dims }
+    },
+  },
+  padLike: {
+    expects: 'x like the second but along that axis, where it fits from that start on',
+    result([x, like, ...more], { axis, start }, { allAgree, sizeOf }) {
+      const at = axisOf(x, axis)
+      if (!areFloats(x, like) || at === undefined || at >= like!.dims.length || more.length > 0) return undefined
+      const [part, whole] = [sizeOf(x!.dims[at]!), sizeOf(like!.dims[at]!)]
+      if (!allAgree(x!.dims.toSpliced(at, 1), like!.dims.toSpliced(at, 1)) || start < 0) return undefined
+      return typeof part === 'number' && start + part > Number(whole) ? undefined : like
+    },
+  },
+  ungather: {
+    expects: 'x like the third but along that axis, and int64 index (N) of its size there',
+    result([x, index, like, ...more], { axis }, { agree, allAgree }) {
+      const at = axisOf(x, axis)
+      if (!areFloats(x, like) || at === undefined || index?.type !== 'int64' || more.length > 0) return undefined
+      if (index.dims.length !== 1 || !agree(index.dims[0]!, x!.dims[at]!)) return undefined
+      return allAgree(x!.dims.toSpliced(at, 1), like!.dims.toSpliced(at, 1)) ? like : undefined
+    },
+  },
+  unpick(_, [, index]) {
+    const places = index?.dims.length === 2 ? '(N,W)' : '(N)'
+    return `x ${places}, int64 index ${places}, like (N,V) → (N,V)`
+  },
+  outerSum: {
+    expects: 'floats a (…,O) and b (…,I)',
+    result([a, b, ...more], _, { allAgree }) {
+      if (!areFloats(a, b) || more.length > 0 || a!.dims.length === 0 || b!.dims.length === 0) return undefined
+      if (!allAgree(a!.dims.slice(0, -1), b!.dims.slice(0, -1))) return undefined
+      return { type: 'float32', dims: [a!.dims.at(-1)!, b!.dims.at(-1)!] }
+    },
+  },
   groupQueryAttention({ heads, kvHeads }, { length }) {
     const turned = length > 5 ? ', cos (T,R), sin (T,R)' : ''
     const keys = `${kvHeads}*E`
@@ -134,7 +186,7 @@ export function shapeOfResult<Op extends Operation>(
   const custom = typeof rule === 'object' ? rule : undefined
   const signature = typeof rule === 'function' ? rule(attributes, operands) : typeof rule === 'string' ? rule : ''
   const shape = custom ? custom.result(operands, attributes, letters) : resultOf(signature, operands, letters)
-  if (shape !== undefined) return shape
+  if (shape !== undefined) return { type: shape.type, dims: shape.dims }
   const found = operands.map((operand) => `${operand.name} ${describe(operand, letters)}`).join(', ')
   const settings = custom === undefined || Object.keys(attributes).length === 0 ? '' : ` ${JSON.stringify(attributes)}`
   const expected = custom?.expects ?? signature.split(' → ')[0]

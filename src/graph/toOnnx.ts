@@ -1,5 +1,7 @@
 import { elementTypes, encodeOnnx, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
 import { lowerGroupQueryAttention, type QueryPieces } from './attentionToOnnx.ts'
+import type { BackwardAttributes } from './backwardOperations.ts'
+import { lowerBackward } from './backwardToOnnx.ts'
 import type { Graph } from './graph.ts'
 import { lowerLogProbability } from './logProbabilityToOnnx.ts'
 import type { Node, Operation } from './operations.ts'
@@ -182,6 +184,18 @@ const lowerings: Lowerings = {
       initializers: [],
     }
   },
+  sum: backward,
+  mean: backward,
+  reciprocalRoot: backward,
+  exp: backward,
+  erf: backward,
+  sigmoid: backward,
+  step: backward,
+  reshapeLike: backward,
+  padLike: backward,
+  ungather: backward,
+  unpick: backward,
+  outerSum: backward,
   groupQueryAttention: ({ attributes }, names, { pieces }) => lowerGroupQueryAttention(attributes, names, pieces),
 }
 
@@ -196,6 +210,12 @@ function timesTransposed(x: string, w: string, output: string, portable = false)
     { type: 'Transpose', inputs: [w], outputs: [turned], attributes: { perm: { ints: [1, 0] } } },
     { type: 'MatMul', inputs: [x, turned], outputs: [output] },
   ]
+
+}
+
+/** An operation of gradients. */
+function backward({ op, attributes, inputs }: Extract<Node, { op: keyof BackwardAttributes }>, names: Names): Lowered {
+  return lowerBackward(op, attributes, inputs, names)
 }
 
 function plain(type: string) {

@@ -1,0 +1,96 @@
+import type { OnnxInitializer, OnnxNode } from '../format/onnx/encode.ts'
+import type { BackwardAttributes } from './backwardOperations.ts'
+import type { Dims } from './dimensions.ts'
+import type { Value } from './operations.ts'
+import type { Lowered } from './toOnnx.ts'
+
+/** A node and what its tensors are called in the ONNX graph. */
+interface Placed<Op extends keyof BackwardAttributes> {
+  readonly attributes: BackwardAttributes[Op]
+  readonly inputs: readonly string[]
+  readonly output: string
+  /** Shapes of the inputs. */
+  readonly dims: readonly Dims[]
+}
+
+/** The ONNX form of one operation of gradients. */
+export function lowerBackward<Op extends keyof BackwardAttributes>(
+  op: Op,
+  attributes: BackwardAttributes[Op],
+  values: readonly Value[],
+  { inputs, output }: { readonly inputs: readonly string[]; readonly output: string },
+): Lowered {
+  const scribe = newScribe(output)
+  lowerings[op](scribe, { attributes, inputs, output, dims: values.map(({ dims }) => dims) })
+  return scribe
+}
+
+interface Scribe extends Lowered {
+  /** Adds a node and returns what it gives, under `name` where that is asked for. */
+  node(type: string, inputs: readonly string[], attributes?: OnnxNode['attributes'], name?: string): string
+  int64(...values: number[]): string
+}
+
+function newScribe(output: string): Scribe {
+  const nodes: OnnxNode[] = []
+  const initializers: OnnxInitializer[] = []
+  return {
+    nodes,
+    initializers,
+    node(type, inputs, attributes = {}, name = `${output}_${nodes.length}`) {
+      const domain = type.startsWith('Fused') ? { domain: 'com.microsoft' } : {}
+      nodes.push({ type, inputs, outputs: [name], attributes, ...domain })
+      return name
+    },
+    int64(...values) {
+      const name = `${output}_constant_${initializers.length}`
+      const data = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
+      initializers.push({ name, type: 'int64', dims: [values.length], data })
+      return name
+    },
+  }
+}
+
+type Lowerings = { readonly [Op in keyof BackwardAttributes]: (s: Scribe, placed: Placed<Op>) => void }
+
+const lowerings: Lowerings = {
+  sum: (s, { attributes: { axes, keepDims }, inputs: [x], output }) =>
+    void s.node('ReduceSum', [x!, s.int64(...axes)], { keepdims: { int: keepDims ? 1 : 0 } }, output),
+  mean: (s, { inputs: [x], output }) => void s.node('ReduceMean', [x!, s.int64(-1)], { keepdims: { int: 1 } }, output),
+  reciprocalRoot: (s, { inputs, output }) => void s.node('Reciprocal', [s.node('Sqrt', inputs)], {}, output),
+  exp: (s, { inputs, output }) => void s.node('Exp', inputs, {}, output),
+  erf: (s, { inputs, output }) => void s.node('Erf', inputs, {}, output),
+  sigmoid: (s, { inputs, output }) => void s.node('Sigmoid', inputs, {}, output),
+  // relu of the sign: -1, 0 and 1 become 0, 0 and 1
+  step: (s, { inputs, output }) => void s.node('Relu', [s.node('Sign', inputs)], {}, output),
+  reshapeLike: (s, { inputs: [x, like], output }) => void s.node('Reshape', [x!, s.node('Shape', [like!])], {}, output),
+  padLike(s, { attributes: { axis, start }, inputs: [x, like], output, dims: [from, to] }) {
+    const at = axis < 0 ? axis + from!.length : axis
+    const bounds = { start: { int: at }, end: { int: at + 1 } }
+    const size = from![at]!
+    const [whole, part] = [to![at]!, typeof size === 'number' ? s.int64(size) : s.node('Shape', [x!], bounds)]
+    const after =
+      typeof whole === 'number' && typeof size === 'number'
+        ? s.int64(whole - size - start)
+        : s.node('Sub', [s.node('Sub', [s.node('Shape', [like!], bounds), part]), s.int64(start)])
+    const pads = s.node('Concat', [s.int64(start), after], { axis: { int: 0 } })
+    s.node('Pad', [x!, pads, '', s.int64(at)], {}, output)
+  },
+  ungather(s, { attributes: { axis }, inputs: [x, index, like], output, dims: [from] }) {
+    const at = axis < 0 ? axis + from!.length : axis
+    const wide = s.node('Reshape', [index!, s.int64(...from!.map((_, i) => (i === at ? -1 : 1)))])
+    const places = s.node('Expand', [wide, s.node('Shape', [x!])])
+    const zeros = s.node('ConstantOfShape', [s.node('Shape', [like!])])
+    s.node('ScatterElements', [zeros, places, x!], { axis: { int: at } }, output)
+  },
+  unpick(s, { inputs: [x, index, like], output, dims: [from] }) {
+    const column = (value: string) => (from!.length === 1 ? s.node('Unsqueeze', [value, s.int64(1)]) : value)
+    const zeros = s.node('ConstantOfShape', [s.node('Shape', [like!])])
+    const attributes = { axis: { int: 1 }, reduction: { string: 'add' } }
+    s.node('ScatterElements', [zeros, column(index!), column(x!)], attributes, output)
+  },
+  outerSum(s, { inputs, output, dims }) {
+    const flat = inputs.map((value, i) => s.node('Flatten', [value], { axis: { int: dims[i]!.length - 1 } }))
+    s.node('FusedMatMul', flat, { transA: { int: 1 } }, output)
+  },
+}
