@@ -1,7 +1,7 @@
 // How far the loss of a token is from float64 by the size of the vocabulary, and what the head takes against its bare product.
 //   node bench/lossPrecision.mjs
 import * as ort from 'onnxruntime-node'
-import { sessionOptions } from '../dist/engine/sessions.js'
+import { sessionOptions } from '../dist/device/cpu.js'
 import { logitsGraph, releasedTokenLossGraph, tokenLossGraph } from '../dist/graph/head.js'
 import { graphToOnnx } from '../dist/graph/toOnnx.js'
 import { Random } from '../dist/tensor/random.js'

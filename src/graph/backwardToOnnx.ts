@@ -64,17 +64,20 @@ const lowerings: Lowerings = {
   // relu of the sign: -1, 0 and 1 become 0, 0 and 1
   step: (s, { inputs, output }) => void s.node('Relu', [s.node('Sign', inputs)], {}, output),
   reshapeLike: (s, { inputs: [x, like], output }) => void s.node('Reshape', [x!, s.node('Shape', [like!])], {}, output),
+  // pads of all axes: onnxruntime 1.30 moves a Transpose past a Pad as if it had no `axes`
   padLike(s, { attributes: { axis, start }, inputs: [x, like], output, dims: [from, to] }) {
     const at = axis < 0 ? axis + from!.length : axis
-    const bounds = { start: { int: at }, end: { int: at + 1 } }
-    const size = from![at]!
-    const [whole, part] = [to![at]!, typeof size === 'number' ? s.int64(size) : s.node('Shape', [x!], bounds)]
-    const after =
-      typeof whole === 'number' && typeof size === 'number'
-        ? s.int64(whole - size - start)
-        : s.node('Sub', [s.node('Sub', [s.node('Shape', [like!], bounds), part]), s.int64(start)])
-    const pads = s.node('Concat', [s.int64(start), after], { axis: { int: 0 } })
-    s.node('Pad', [x!, pads, '', s.int64(at)], {}, output)
+    const [part, whole] = [from![at]!, to![at]!]
+    const [before, behind] = [from!.map((_, i) => (i === at ? start : 0)), from!.map(() => 0)]
+    if (typeof part === 'number' && typeof whole === 'number') {
+      s.node('Pad', [x!, s.int64(...before, ...behind.with(at, whole - part - start))], {}, output)
+      return
+    }
+    const sizeOf = (value: string) => s.node('Shape', [value], { start: { int: at }, end: { int: at + 1 } })
+    const after = s.node('Sub', [s.node('Sub', [sizeOf(like!), sizeOf(x!)]), s.int64(start)])
+    const rest = behind.slice(at + 1)
+    const parts = [s.int64(...before, ...behind.slice(0, at)), after, ...(rest.length > 0 ? [s.int64(...rest)] : [])]
+    s.node('Pad', [x!, s.node('Concat', parts, { axis: { int: 0 } })], {}, output)
   },
   ungather(s, { attributes: { axis }, inputs: [x, index, like], output, dims: [from] }) {
     const at = axis < 0 ? axis + from!.length : axis

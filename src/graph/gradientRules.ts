@@ -45,7 +45,7 @@ export const gradientRules: GradientRules = {
     return [
       () => g.apply('linear', [dy, w!], inputFirst ? {} : { inputFirst: true }),
       () => g.apply('outerSum', inputFirst ? [x!, dy] : [dy, x!], {}),
-      () => g.apply('reshapeLike', [sumOver(g, dy, leading(dy, 1)), bias!], {}),
+      () => shapedAs(g, sumOver(g, dy, leading(dy, 1)), bias!),
     ]
   },
   matmul({ g, inputs: [a, b], dy }) {
@@ -111,7 +111,7 @@ export const gradientRules: GradientRules = {
   squaredRelu: ({ g, inputs: [x], dy }) => [() => times(g, dy, scaled(g, g.apply('relu', [x!], {}), 2))],
   tanh: ({ g, y, dy }) => [() => times(g, dy, oneMinus(g, times(g, y, y)))],
   embedding: ({ dy }) => [() => dy, undefined],
-  reshape: ({ g, inputs: [x], dy }) => [() => g.apply('reshapeLike', [dy, x!], {})],
+  reshape: ({ g, inputs: [x], dy }) => [() => shapedAs(g, dy, x!)],
   transpose({ g, attributes: { order }, dy }) {
     return [() => g.apply('transpose', [dy], { order: order.map((_, axis) => order.indexOf(axis)) })]
   },
@@ -158,6 +158,16 @@ const leading = (x: Value, behind: number) => x.dims.slice(behind).map((_, axis)
 /** x (…) → (…,1) */
 function column(g: GraphBuilder, x: Value): Value {
   return g.apply('reshape', [x], { shape: [...x.dims.map(() => 0), 1] })
+}
+
+/** `dy` in the shape of x: by numbers where they say it, so that the runtime need not look at x. */
+function shapedAs(g: GraphBuilder, dy: Value, x: Value): Value {
+  const shape = x.dims.map((dim, axis) => {
+    const size = g.letters.sizeOf(dim)
+    return typeof size === 'number' ? size : dim === dy.dims[axis] ? 0 : -1
+  })
+  const isSaid = shape.filter((size) => size === -1).length <= 1
+  return isSaid ? g.apply('reshape', [dy], { shape }) : g.apply('reshapeLike', [dy, x], {})
 }
 
 /** With the last two axes exchanged. */
