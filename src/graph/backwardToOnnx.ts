@@ -1,6 +1,6 @@
-import type { OnnxInitializer, OnnxNode } from '../format/onnx/encode.ts'
 import type { BackwardAttributes } from './backwardOperations.ts'
 import type { Dims } from './dimensions.ts'
+import { newScribe, type OnnxScribe } from './onnxScribe.ts'
 import type { Value } from './operations.ts'
 import type { Lowered } from './toOnnx.ts'
 
@@ -25,33 +25,7 @@ export function lowerBackward<Op extends keyof BackwardAttributes>(
   return scribe
 }
 
-interface Scribe extends Lowered {
-  /** Adds a node and returns what it gives, under `name` where that is asked for. */
-  node(type: string, inputs: readonly string[], attributes?: OnnxNode['attributes'], name?: string): string
-  int64(...values: number[]): string
-}
-
-function newScribe(output: string): Scribe {
-  const nodes: OnnxNode[] = []
-  const initializers: OnnxInitializer[] = []
-  return {
-    nodes,
-    initializers,
-    node(type, inputs, attributes = {}, name = `${output}_${nodes.length}`) {
-      const domain = type.startsWith('Fused') ? { domain: 'com.microsoft' } : {}
-      nodes.push({ type, inputs, outputs: [name], attributes, ...domain })
-      return name
-    },
-    int64(...values) {
-      const name = `${output}_constant_${initializers.length}`
-      const data = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
-      initializers.push({ name, type: 'int64', dims: [values.length], data })
-      return name
-    },
-  }
-}
-
-type Lowerings = { readonly [Op in keyof BackwardAttributes]: (s: Scribe, placed: Placed<Op>) => void }
+type Lowerings = { readonly [Op in keyof BackwardAttributes]: (s: OnnxScribe, placed: Placed<Op>) => void }
 
 const lowerings: Lowerings = {
   sum: (s, { attributes: { axes, keepDims }, inputs: [x], output }) =>

@@ -1,4 +1,5 @@
-import { elementTypes, type OnnxInitializer, type OnnxNode } from '../format/onnx/encode.ts'
+import { elementTypes } from '../format/onnx/encode.ts'
+import { newScribe } from './onnxScribe.ts'
 import type { Lowered } from './toOnnx.ts'
 
 /** Words whose exponentials onnxruntime adds up in float32; larger sums lose their small terms (1e-5 nats over 49,152 words). */
@@ -32,19 +33,8 @@ interface Operands {
  * read at its largest logit, where the difference is exact to the sum. `rank`: axes of the index.
  */
 export function lowerLogProbability(vocabulary: number, rank: number, { logits, index, output }: Operands): Lowered {
-  const nodes: OnnxNode[] = []
-  const initializers: OnnxInitializer[] = []
-  const node = (type: string, inputs: readonly string[], attributes: OnnxNode['attributes'] = {}, name?: string) => {
-    const out = name ?? `${output}_${nodes.length}`
-    nodes.push({ type, inputs, outputs: [out], attributes })
-    return out
-  }
-  const int64 = (...values: number[]) => {
-    const name = `${output}_constant_${initializers.length}`
-    const data = new Uint8Array(BigInt64Array.from(values, BigInt).buffer)
-    initializers.push({ name, type: 'int64', dims: [values.length], data })
-    return name
-  }
+  const scribe = newScribe(output)
+  const { node, int64 } = scribe
   const float64 = (value: string) => node('Cast', [value], { to: { int: elementTypes.float64 } })
   const pick = (from: string) => {
     const columns = rank === 1 ? node('Unsqueeze', [index, int64(1)]) : index
@@ -55,19 +45,9 @@ export function lowerLogProbability(vocabulary: number, rank: number, { logits, 
     rank === 1 ? node('Squeeze', [value, int64(1)], {}, output) : node('Identity', [value], {}, output)
   if (count === 1) {
     shaped(pick(node('LogSoftmax', [logits], { axis: { int: -1 } })))
-    return { nodes, initializers }
+    return scribe
   }
-  let words = logits
-  if (padding > 0) {
-    const value = `${output}_noWord`
-    initializers.push({
-      name: value,
-      type: 'float32',
-      dims: [],
-      data: new Uint8Array(Float32Array.of(noWord).buffer),
-    })
-    words = node('Pad', [logits, int64(0, 0, 0, padding), value])
-  }
+  const words = padding === 0 ? logits : node('Pad', [logits, int64(0, 0, 0, padding), scribe.float32(noWord)])
   const pieces = node('Reshape', [words, int64(-1, size)]) // (N·count,size)
   const parts = node('LogSoftmax', [pieces], { axis: { int: -1 } })
   const [last, largest] = [int64(-1), (value: string) => node('ReduceMax', [value, last])]
@@ -75,5 +55,5 @@ export function lowerLogProbability(vocabulary: number, rank: number, { logits, 
   const total = node('ReduceLogSumExp', [node('Reshape', [sums, int64(-1, count)]), last]) // (N,1)
   const difference = node('Sub', [float64(pick(logits)), total])
   shaped(node('Cast', [difference], { to: { int: elementTypes.float32 } }))
-  return { nodes, initializers }
+  return scribe
 }
