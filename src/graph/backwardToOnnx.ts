@@ -11,6 +11,8 @@ interface Placed<Op extends keyof BackwardAttributes> {
   readonly output: string
   /** Shapes of the inputs. */
   readonly dims: readonly Dims[]
+  /** Only operators that every provider has. */
+  readonly portable: boolean
 }
 
 /** The ONNX form of one operation of gradients. */
@@ -19,9 +21,10 @@ export function lowerBackward<Op extends keyof BackwardAttributes>(
   attributes: BackwardAttributes[Op],
   values: readonly Value[],
   { inputs, output }: { readonly inputs: readonly string[]; readonly output: string },
+  portable = false,
 ): Lowered {
   const scribe = newScribe(output)
-  lowerings[op](scribe, { attributes, inputs, output, dims: values.map(({ dims }) => dims) })
+  lowerings[op](scribe, { attributes, inputs, output, dims: values.map(({ dims }) => dims), portable })
   return scribe
 }
 
@@ -66,8 +69,10 @@ const lowerings: Lowerings = {
     const attributes = { axis: { int: 1 }, reduction: { string: 'add' } }
     s.node('ScatterElements', [zeros, column(index!), column(x!)], attributes, output)
   },
-  outerSum(s, { inputs, output, dims }) {
+  outerSum(s, { inputs, output, dims, portable }) {
     const flat = inputs.map((value, i) => s.node('Flatten', [value], { axis: { int: dims[i]!.length - 1 } }))
-    s.node('FusedMatMul', flat, { transA: { int: 1 } }, output)
+    const [a, b] = flat as [string, string]
+    if (portable) s.node('MatMul', [s.node('Transpose', [a], { perm: { ints: [1, 0] } }), b], {}, output)
+    else s.node('FusedMatMul', [a, b], { transA: { int: 1 } }, output)
   },
 }

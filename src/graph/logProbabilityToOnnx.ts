@@ -30,9 +30,15 @@ interface Operands {
 
 /**
  * The ONNX form of `logProbability`: log Σ exp of each piece in float32, of the pieces in float64. That of a piece is z - logSoftmax(z),
- * read at its largest logit, where the difference is exact to the sum. `rank`: axes of the index.
+ * read at its largest logit, where the difference is exact to the sum; `portable`: m + log Σ exp(z - m), m = max(z), for runtimes without
+ * logSoftmax. `rank`: axes of the index.
  */
-export function lowerLogProbability(vocabulary: number, rank: number, { logits, index, output }: Operands): Lowered {
+export function lowerLogProbability(
+  vocabulary: number,
+  rank: number,
+  { logits, index, output }: Operands,
+  portable = false,
+): Lowered {
   const scribe = newScribe(output)
   const { node, int64 } = scribe
   const float64 = (value: string) => node('Cast', [value], { to: { int: elementTypes.float64 } })
@@ -43,15 +49,24 @@ export function lowerLogProbability(vocabulary: number, rank: number, { logits, 
   const { count, size, padding } = vocabularyPieces(vocabulary)
   const shaped = (value: string) =>
     rank === 1 ? node('Squeeze', [value, int64(1)], {}, output) : node('Identity', [value], {}, output)
-  if (count === 1) {
+  if (count === 1 && !portable) {
     shaped(pick(node('LogSoftmax', [logits], { axis: { int: -1 } })))
     return scribe
   }
   const words = padding === 0 ? logits : node('Pad', [logits, int64(0, 0, 0, padding), scribe.float32(noWord)])
   const pieces = node('Reshape', [words, int64(-1, size)]) // (N·count,size)
-  const parts = node('LogSoftmax', [pieces], { axis: { int: -1 } })
-  const [last, largest] = [int64(-1), (value: string) => node('ReduceMax', [value, last])]
-  const sums = node('Sub', [float64(largest(pieces)), float64(largest(parts))]) // (N·count,1)
+  const last = int64(-1)
+  const largest = (value: string) => node('ReduceMax', [value, last])
+  const inSteps = () => {
+    const top = largest(pieces)
+    const sum = node('ReduceSum', [node('Exp', [node('Sub', [pieces, top])]), last])
+    return node('Add', [float64(top), node('Log', [float64(sum)])])
+  }
+  const atLargest = () => {
+    const parts = node('LogSoftmax', [pieces], { axis: { int: -1 } })
+    return node('Sub', [float64(largest(pieces)), float64(largest(parts))])
+  }
+  const sums = portable ? inSteps() : atLargest() // (N·count,1)
   const total = node('ReduceLogSumExp', [node('Reshape', [sums, int64(-1, count)]), last]) // (N,1)
   const difference = node('Sub', [float64(pick(logits)), total])
   shaped(node('Cast', [difference], { to: { int: elementTypes.float32 } }))

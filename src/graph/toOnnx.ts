@@ -210,12 +210,11 @@ function timesTransposed(x: string, w: string, output: string, portable = false)
     { type: 'Transpose', inputs: [w], outputs: [turned], attributes: { perm: { ints: [1, 0] } } },
     { type: 'MatMul', inputs: [x, turned], outputs: [output] },
   ]
-
 }
 
 /** An operation of gradients. */
-function backward({ op, attributes, inputs }: Extract<Node, { op: keyof BackwardAttributes }>, names: Names): Lowered {
-  return lowerBackward(op, attributes, inputs, names)
+function backward(node: Extract<Node, { op: keyof BackwardAttributes }>, names: Names, { portable }: Target): Lowered {
+  return lowerBackward(node.op, node.attributes, node.inputs, names, portable)
 }
 
 function plain(type: string) {

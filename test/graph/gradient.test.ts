@@ -13,7 +13,7 @@ import { buildGraph, type Graph } from '../../src/graph/graph.ts'
 import { mlpGraph } from '../../src/graph/mlp.ts'
 import type { OperationAttributes } from '../../src/graph/operations.ts'
 import { graphToOnnx } from '../../src/graph/toOnnx.ts'
-import type { AttentionForm, MlpForm } from '../../src/model/forms.ts'
+import type { AttentionForm, MlpForm } from '../../src/model/mathematics.ts'
 import { Random } from '../../src/tensor/random.ts'
 import { interpret, type Tensor, tensor } from './interpret.ts'
 
