@@ -27,8 +27,8 @@ export interface Runner {
   /** Begins to read the weights of a stage. */
   prefetch(stage: Stage): void
   /** Lets go of the weights of a stage, or of all outside the blocks, where they do not stay. */
-  leave(stage: Stage): void
-  leaveOuter(): void
+  leave(stage: Stage): Promise<void>
+  leaveOuter(): Promise<void>
 }
 
 /** A runner of the graphs of `model` on `device`. */
@@ -119,9 +119,7 @@ export function runnerOn(model: Model, device: Device, residency: MemoryPlan['we
       weights.prefetch(table, rolesOf(graph), sizes)
     },
 
-    leave({ weights: table, block }) {
-      weights.leave(table, rolesOfTable(table), block !== undefined)
-    },
+    leave: ({ weights: table, block }) => weights.leave(table, rolesOfTable(table), block !== undefined),
 
     leaveOuter: () => weights.leave(model.outer, rolesOfTable(model.outer), false),
   }

@@ -133,8 +133,8 @@ export function walkerOn(
               const following = next === undefined ? undefined : stages[next]
               if (stages[stage]!.block && following?.block) runner.prefetch(following)
             },
-            leave(stage) {
-              runner.leave(stages[stage]!)
+            async leave(stage) {
+              await runner.leave(stages[stage]!)
               if (stages[stage]!.block === undefined) collectGarbage()
             },
             ...(atHead > memory.stateBytesAtHead && { park }),
@@ -142,7 +142,7 @@ export function walkerOn(
           group,
           start,
         )
-        runner.leaveOuter()
+        await runner.leaveOuter()
         device.trim()
         collectGarbage()
         if (spill !== undefined) (await spill).clear()

@@ -21,7 +21,7 @@ export interface Weights {
   /** Begins to read weights that are needed next. */
   prefetch(table: WeightTable, roles: readonly string[], sizes: Model['sizes']): void
   /** Lets go of what was read of a block, or of `roles` of the weights outside; nothing where weights are resident. */
-  leave(table: WeightTable, roles: readonly string[], isBlock: boolean): void
+  leave(table: WeightTable, roles: readonly string[], isBlock: boolean): Promise<void>
 }
 
 /** A block and what is done to it. */
@@ -162,7 +162,7 @@ export function weightsOf(model: Model, device: Device, residency: MemoryPlan['w
       }
     },
 
-    leave(table, roles, isBlock) {
+    async leave(table, roles, isBlock) {
       if (residency === 'resident') return
       // they are of the block that is left: walks are breadth first
       for (const [edit, tensors] of edited) forget(edit, tensors)
@@ -171,14 +171,13 @@ export function weightsOf(model: Model, device: Device, residency: MemoryPlan['w
         if (place === undefined) continue
         fused.delete(place.name)
         const key = keyOf(place)
-        whole
-          .get(key)
-          ?.then(({ handle, values }) => {
-            device.free(handle)
-            if (isBlock && place.piece === undefined) pool.give(values)
-          })
-          .catch(() => {})
+        const loading = whole.get(key)
         whole.delete(key)
+        // what could not be read was told to who asked for it
+        const loaded = await loading?.catch(() => undefined)
+        if (loaded === undefined) continue
+        device.free(loaded.handle)
+        if (isBlock && place.piece === undefined) pool.give(loaded.values)
       }
     },
   }

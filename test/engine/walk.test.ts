@@ -126,7 +126,7 @@ describe('the order of a walk', () => {
     const walk = {
       ...toy.walk,
       enter: (stage: number, next?: number) => void around.push(`in ${stage} before ${next}`),
-      leave: (stage: number) => void around.push(`out ${stage}`),
+      leave: async (stage: number) => void around.push(`out ${stage}`),
     }
     await walkBreadthFirst(walk, [0, 1], start())
     expect(around).toEqual(['in 0 before 1', 'out 0', 'in 1 before 3', 'out 1', 'in 3 before undefined', 'out 3'])

@@ -5,7 +5,7 @@ export interface BreadthFirstWalk<State, Edit> extends Walk<State, Edit> {
   /** Before anything happens at `stage`; `next` is the stage that follows, if any. */
   enter?(stage: number, next: number | undefined): void
   /** After all that happens at `stage`. */
-  leave?(stage: number): void
+  leave?(stage: number): Promise<void>
   /** Puts a final state aside, which it owns now; the result brings it back, with an owner. */
   park?(state: State): Promise<() => Promise<State>>
 }
@@ -38,7 +38,7 @@ export async function walkBreadthFirst<State, Edit>(
       }
       walk.release(state)
     }
-    walk.leave?.(stage)
+    await walk.leave?.(stage)
     groups = next
   }
   const ends: { readonly plans: readonly number[]; readonly bring: () => Promise<State> }[] = []
