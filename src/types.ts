@@ -102,8 +102,8 @@ export interface RowOptions {
   /** A plan that these and the plans of later calls differ little from: its states are worth remembering. Changes no value. */
   readonly prefix?: PruningPlan | undefined
   readonly signal?: StopSignal | undefined
-  /** Called for each plan as soon as its values are complete, before the promise resolves. */
-  readonly onRows?: ((plan: number, values: Float64Array) => void) | undefined
+  /** Called for each plan as soon as its values are complete, before the promise resolves; `recalled`: nothing was measured. */
+  readonly onRows?: ((plan: number, values: Float64Array, recalled?: boolean) => void) | undefined
 }
 
 /** One candidate and the loss of the model without it. */

@@ -25,8 +25,11 @@ export interface Measurement<M extends MeasureName = MeasureName> {
 export interface Following {
   /** The promise rejects with an `AbortError` when it fires. */
   readonly signal?: StopSignal | undefined
-  /** Called for each plan as soon as its values are complete, before the promise resolves; by measures that give one value a row. */
-  readonly onRows?: ((plan: number, values: Float64Array) => void) | undefined
+  /**
+   * Called for each plan as soon as its values are complete, before the promise resolves; by measures that give one value a row.
+   * `recalled`: nothing was measured, it was known.
+   */
+  readonly onRows?: ((plan: number, values: Float64Array, recalled?: boolean) => void) | undefined
 }
 
 /** Runs plans of one model. The one door to the machine: methods and objectives get one handed in. */

@@ -22,10 +22,14 @@ export function meanObjective(objectives: readonly RowObjective[]): RowObjective
     },
     async evaluateRows(plans, { onRows, ...options } = {}) {
       const parts: Float64Array[][] = []
-      for (const objective of objectives) parts.push(await objective.evaluateRows(plans, options))
+      const measured = new Set<number>()
+      const follow = (plan: number, _: Float64Array, recalled = false) => void (recalled || measured.add(plan))
+      for (const objective of objectives) {
+        parts.push(await objective.evaluateRows(plans, { ...options, onRows: follow }))
+      }
       return plans.map((_, plan) => {
         const values = parts[0]![plan]!.map((_, row) => mean(parts.map((part) => part[plan]![row]!)))
-        onRows?.(plan, values)
+        onRows?.(plan, values, !measured.has(plan))
         return values
       })
     },

@@ -37,11 +37,13 @@ export function rowObjective<Name extends RowMeasureName>(
     },
     async evaluateRows(plans, { range, prefix, signal, onRows } = {}) {
       const start = range?.[0] ?? 0
+      // one name for all rows, so that what was measured on them is found again
+      const isWhole = range !== undefined && start === 0 && range[1] === rows.rows
       const valuesOf = (measured: Float64Array) =>
         value === undefined ? measured : measured.map((of, i) => value(of, start + i))
       const found = await engine.measure(
-        { rows: await engine.put(rows), range, plans, prefix, measure: asked as never },
-        { signal, onRows: onRows && ((plan, measured) => onRows(plan, valuesOf(measured))) },
+        { rows: await engine.put(rows), range: isWhole ? undefined : range, plans, prefix, measure: asked as never },
+        { signal, onRows: onRows && ((plan, measured, recalled) => onRows(plan, valuesOf(measured), recalled)) },
       )
       return (found as Float64Array[]).map(valuesOf)
     },

@@ -2,19 +2,27 @@ import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync 
 import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod'
 import { OutputError } from '../errors.ts'
+import type { RowsId } from '../measures/measurement.ts'
 import { biasDigest } from '../model/outputBias.ts'
 import { planKey, withBiasDigest } from '../model/plan.ts'
 import type { BlockId, PruningPlan } from '../types.ts'
+
+/** What was asked of each plan: a measurement without its plans, or what a run measures in its own way, by name. */
+export interface JournalKey {
+  readonly measure: string | { readonly name: string }
+  readonly rows?: RowsId | undefined
+  readonly range?: readonly [start: number, end: number] | undefined
+}
 
 /**
  * Every evaluated plan of a run, one JSON line each, on disk before it counts. A killed run reads it back and evaluates nothing
  * twice.
  */
 export interface Journal {
-  /** Row losses of `plan` under `measure`, undefined when it was not evaluated yet. */
-  recall(measure: string, plan: PruningPlan): Float64Array | undefined
+  /** What was measured of `plan`, undefined when it was not yet. */
+  recall(asked: JournalKey, plan: PruningPlan): Float64Array | undefined
   /** Appends and syncs; returns when the line is on disk. */
-  append(measure: string, plan: PruningPlan, losses: Float64Array): void
+  append(asked: JournalKey, plan: PruningPlan, values: Float64Array): void
   /** Evaluations read back when the journal was opened. */
   readonly recalled: number
   close(): void
@@ -22,15 +30,17 @@ export interface Journal {
 
 // JSON has no NaN and no infinity: they are written as strings
 const lossSchema = z.union([z.number(), z.enum(['NaN', 'Infinity', '-Infinity'])])
-const headerSchema = z.object({ version: z.literal(1), inputs: z.unknown() })
+const headerSchema = z.object({ version: z.literal(2), inputs: z.unknown() })
 const entrySchema = z.object({
-  measure: z.string(),
+  measure: z.union([z.string(), z.looseObject({ name: z.string() })]),
+  rows: z.string().optional(),
+  range: z.tuple([z.number(), z.number()]).optional(),
   blocks: z.array(z.string()),
   units: z.record(z.string(), z.array(z.number())).optional(),
   outputNorms: z.enum(['keep', 'drop']).optional(),
   /** Of the biases that the plan adds. */
   biases: z.string().optional(),
-  losses: z.array(lossSchema),
+  values: z.array(lossSchema),
 })
 
 /**
@@ -55,7 +65,7 @@ export function openJournal(
   if (whole.length < text.length) ftruncateSync(file, Buffer.byteLength(whole))
   const [header, ...lines] = whole.split('\n').slice(0, -1)
   const known = new Map<string, Float64Array>()
-  const expected = JSON.parse(JSON.stringify({ version: 1, inputs }))
+  const expected = JSON.parse(JSON.stringify({ version: 2, inputs }))
   try {
     const found = header === undefined ? undefined : parseLine(path, 1, header)
     // a run that ended before it evaluated anything leaves nothing to lose
@@ -70,9 +80,12 @@ export function openJournal(
     for (const [i, line] of lines.entries()) {
       const entry = entrySchema.safeParse(parseLine(path, i + 2, line))
       if (!entry.success) throw damaged(path, i + 2)
-      const { measure, blocks, units = {}, outputNorms, biases, losses } = entry.data
-      const key = withBiasDigest(keyOf(measure, { blocks: blocks as BlockId[], units, outputNorms }), biases)
-      known.set(key, Float64Array.from(losses, Number))
+      const { measure, rows, range, blocks, units = {}, outputNorms, biases, values } = entry.data
+      const key = withBiasDigest(
+        keyOf({ measure, rows, range }, { blocks: blocks as BlockId[], units, outputNorms }),
+        biases,
+      )
+      known.set(key, Float64Array.from(values, Number))
     }
   } catch (error) {
     closeSync(file)
@@ -80,21 +93,30 @@ export function openJournal(
   }
   return {
     recalled: known.size,
-    recall: (measure, plan) => known.get(keyOf(measure, plan)),
-    append(measure, plan, losses) {
+    recall: (asked, plan) => known.get(keyOf(asked, plan)),
+    append({ measure, rows, range }, plan, values) {
       const units = Object.keys(plan.units).length > 0 ? { units: plan.units } : {}
       const norms = plan.outputNorms && { outputNorms: plan.outputNorms }
       const biases = biasDigest(plan)
-      const written = Array.from(losses, (loss) => (Number.isFinite(loss) ? loss : String(loss)))
-      appendLine(file, { measure, blocks: plan.blocks, ...units, ...norms, ...(biases && { biases }), losses: written })
-      known.set(keyOf(measure, plan), losses)
+      const written = Array.from(values, (value) => (Number.isFinite(value) ? value : String(value)))
+      appendLine(file, {
+        measure,
+        rows,
+        range,
+        blocks: plan.blocks,
+        ...units,
+        ...norms,
+        ...(biases && { biases }),
+        values: written,
+      })
+      known.set(keyOf({ measure, rows, range }, plan), values)
     },
     close: () => closeSync(file),
   }
 }
 
-function keyOf(measure: string, plan: PruningPlan): string {
-  return `${measure} ${planKey(plan)}`
+function keyOf({ measure, rows, range }: JournalKey, plan: PruningPlan): string {
+  return `${JSON.stringify({ measure, rows, range })} ${planKey(plan)}`
 }
 
 function appendLine(file: number, value: unknown): void {

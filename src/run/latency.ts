@@ -118,10 +118,10 @@ async function journaledSeconds(
   signal: StopSignal | undefined,
   plans: readonly PruningPlan[],
 ): Promise<Float64Array[]> {
-  const known = plans.map((plan) => journal.recall(measure, plan)).filter((seconds) => seconds !== undefined)
+  const known = plans.map((plan) => journal.recall({ measure }, plan)).filter((seconds) => seconds !== undefined)
   if (known.length === plans.length) return known
   const measured = await timer(plans, signal)
-  for (const [i, plan] of plans.entries()) journal.append(measure, plan, measured[i]!)
+  for (const [i, plan] of plans.entries()) journal.append({ measure }, plan, measured[i]!)
   return measured
 }
 

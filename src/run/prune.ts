@@ -8,10 +8,11 @@ import { emptyPlan, removedParameters } from '../model/plan.ts'
 import { perplexityBeside } from '../objectives/perplexity.ts'
 import type { Objective, PruningPlan, PruningStep, RowObjective, StopSignal, TokenRows } from '../types.ts'
 import { type Budget, budgetFlag, budgetOptions, goesTooFar, isReached, reachedShare } from './budget.ts'
+import { type Evaluation, followedObjective } from './followedObjective.ts'
 import type { ForetoldCost } from './foretell.ts'
 import { checkStep, partedMessage } from './guard.ts'
 import { type Journal, openJournal } from './journal.ts'
-import { type Evaluation, journaledObjective } from './journaledObjective.ts'
+import { journaledEngine } from './journaledEngine.ts'
 import {
   describeParts,
   foretoldSpeedup,
@@ -29,30 +30,35 @@ export interface PruneRun {
   /** The plan that the search begins at; default the whole model. */
   readonly start?: PruningPlan | undefined
   readonly rows: TokenRows
-  readonly objective: RowObjective
+  /** The loss that steps are recorded with, asked of an engine behind the journal. */
+  readonly objective: (engine: Engine) => RowObjective
   /** The loss on rows that the method does not see; absent: steps are not checked. */
-  readonly check?: RowObjective | undefined
+  readonly check?: ((engine: Engine) => RowObjective) | undefined
   readonly inputs: RunInputs
   readonly budget: Budget
   /** What a budget of speed is measured by; needed for no other. */
   readonly timing?: Timing | undefined
   /** Run directory: holds plan.json and journal.jsonl. */
   readonly directory: string
-  /**
-   * The method, given the objective to ask, what puts other objectives behind the same journal, and whether a plan reaches the
-   * budget.
-   */
-  readonly method: (
-    objective: RowObjective,
-    journaled: (objective: RowObjective) => RowObjective,
-    reached: (plan: PruningPlan) => boolean,
-  ) => AsyncGenerator<PruningStep, void>
+  /** The method's loop. */
+  readonly method: (given: GivenToMethod) => AsyncGenerator<PruningStep, void>
   /** What the run will cost, from the seconds of the dense pass; absent: nothing is said. */
   readonly foretell?: ((secondsOfPass: number, isReached: (plan: PruningPlan) => boolean) => ForetoldCost) | undefined
   /** The method ends by itself: its steps are states of a search that all keep to the budget. */
   readonly endsItself?: boolean | undefined
   readonly signal?: StopSignal | undefined
   readonly onProgress?: ((progress: Progress) => void) | undefined
+}
+
+/** What a run gives to its method. */
+export interface GivenToMethod {
+  /** Behind the journal. */
+  readonly engine: Engine
+  readonly objective: RowObjective
+  /** Puts other objectives into the progress of the run. */
+  readonly followed: (objective: RowObjective) => RowObjective
+  /** Whether a plan reaches the budget. */
+  readonly isReached: (plan: PruningPlan) => boolean
 }
 
 export interface Timing {
@@ -91,15 +97,16 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
     if (journal.recalled > 0) onProgress({ type: 'resumed', evaluations: journal.recalled })
     const parts = run.timing && (await timedParts(run, run.timing, journal))
     const reached = (plan: PruningPlan) => isReached(model, plan, budget, parts)
-    const journaled = (asked: RowObjective) =>
-      journaledObjective(asked, journal, (e) => onProgress({ type: 'evaluated', ...e }))
-    const objective = journaled(run.objective)
+    const engine = journaledEngine(run.engine, journal)
+    const followed = (asked: RowObjective) =>
+      followedObjective(asked, (evaluation) => onProgress({ type: 'evaluated', ...evaluation }))
+    const objective = followed(run.objective(engine))
     const began = performance.now()
     const dense = await denseLoss(run, objective)
     const seconds = (performance.now() - began) / 1000
     onProgress({ type: 'dense', loss: dense })
     if (journal.recalled === 0 && run.foretell) onProgress({ type: 'cost', ...run.foretell(seconds, reached) })
-    const check = run.check && journaled(run.check)
+    const check = run.check && followed(run.check(engine))
     const [denseCheck] = check ? await check.evaluate([start], signal) : []
     const steps: PlanStep[] = []
     const warnings: string[] = []
@@ -124,7 +131,7 @@ export async function prune(run: PruneRun): Promise<PlanFile> {
       },
     })
     let plan = start
-    for await (const step of run.method(objective, journaled, reached)) {
+    for await (const step of run.method({ engine, objective, followed, isReached: reached })) {
       if (run.endsItself !== true && reached(step.plan) && goesTooFar(model, plan, step.plan, budget)) break
       plan = step.plan
       const checked = check && (await checkStep(check, step, signal))

@@ -1,5 +1,6 @@
 import { sliceRows } from '../engine/rowsStore.ts'
 import { isStockPlan } from '../export/huggingface.ts'
+import type { Engine } from '../measures/measurement.ts'
 import { withLosses } from '../methods/greedy.ts'
 import type { MethodContext, Steps } from '../methods/method.ts'
 import { optionsOf, searches } from '../methods/registry.ts'
@@ -13,7 +14,7 @@ import { type ForetoldCost, foretell, scaleOf } from './foretell.ts'
 import { timerOf } from './latency.ts'
 import type { PlanFile } from './planFile.ts'
 import type { Prepared } from './prepare.ts'
-import { prune, type Timing } from './prune.ts'
+import { type GivenToMethod, prune, type Timing } from './prune.ts'
 import type { AnyPruneRequest } from './pruneRequest.ts'
 import type { ObjectiveName } from './searchRequest.ts'
 
@@ -29,13 +30,13 @@ export async function search(
     engine,
     start,
     rows: searchRows,
-    objective: lossOn(searchRows),
-    check: checkRows && named('check', lossOn(checkRows)),
+    objective: (journaled) => lossOn(searchRows, journaled),
+    check: checkRows && ((journaled) => named('check', lossOn(checkRows, journaled))),
     inputs,
     budget,
     timing: 'speedup' in budget ? timingOf(prepared, request) : undefined,
     directory,
-    method: (loss, journaled, isEnough) => stepsOf(prepared, request, loss, journaled, isEnough),
+    method: (given) => stepsOf(prepared, request, given),
     foretell: (seconds, isReached) => costOf(prepared, seconds, isReached),
     endsItself: method.endsItself === true || searching.layout === 'stock' || searching.search?.endsItself === true,
     signal,
@@ -76,20 +77,18 @@ function timingOf(
 function stepsOf(
   prepared: Prepared,
   { signal }: Pick<AnyPruneRequest, 'signal'>,
-  loss: RowObjective,
-  journaled: (objective: RowObjective) => RowObjective,
-  isReached: (plan: PruningPlan) => boolean,
+  { engine, objective: loss, followed, isReached }: GivenToMethod,
 ): Steps {
-  const { model, engine, method, options, searching, kinds, keep, start, searchRows, checkRows, inputs } = prepared
-  const compared = objectivesOf(prepared)
+  const { model, method, options, searching, kinds, keep, start, searchRows, checkRows, inputs } = prepared
+  const compared = objectivesOf(prepared, engine)
   const context: MethodContext = {
     model,
     start,
     kinds,
     keep,
     objective: loss,
-    pooled: journaled(pooledLoss(prepared)),
-    distance: (measure, chosen) => journaled(distanceObjective(engine, searchRows, measure, chosen)),
+    pooled: followed(pooledLoss(prepared, engine)),
+    distance: (measure, chosen) => followed(distanceObjective(engine, searchRows, measure, chosen)),
     moves: movesLeaving(singleBlocks(model, kinds), { keep, start }),
     engine,
     rows: searchRows,
@@ -100,10 +99,10 @@ function stepsOf(
   const { search: strategy } = searching
   if (strategy === undefined) return method.run(context, options)
   const own = compared(searchRows)
-  const objective = own.measure === loss.measure ? loss : journaled(own)
+  const objective = own.measure === loss.measure ? loss : followed(own)
   const run = (moves: Moves) => strategy.run({ ...context, objective, moves }, searching.options)
   if (searching.layout === 'any') return lossesOf(run(context.moves))
-  const check = checkRows === undefined ? objective : journaled(named('check', compared(checkRows)))
+  const check = checkRows === undefined ? objective : followed(named('check', compared(checkRows)))
   const within = (moves: Moves) => run(movesLeaving(moves, { keep, start }))
   const isStock = (plan: PruningPlan) => isStockPlan(model, plan)
   return lossesOf(stock(model, check, { search: within, isReached, isStock, signal }))
@@ -113,22 +112,22 @@ function stepsOf(
   }
 }
 
-function pooledLoss({ engine, searchRows, ignored, inputs }: Prepared): RowObjective {
+function pooledLoss({ searchRows, ignored, inputs }: Prepared, engine: Engine): RowObjective {
   const arithmetic = inputs.options['arithmetic'] === 'released' ? 'released' : undefined
   return perplexityObjective(engine, searchRows, { ignored, arithmetic, average: 'tokens' })
 }
 
 /** What the search compares plans by, on some rows. */
-function objectivesOf({ engine, searching, lossOn }: Prepared): (rows: TokenRows) => RowObjective {
+function objectivesOf({ searching, lossOn }: Prepared, engine: Engine): (rows: TokenRows) => RowObjective {
   const objectives: Record<ObjectiveName, (rows: TokenRows) => RowObjective> = {
-    perplexity: (rows) => lossOn(rows),
+    perplexity: (rows) => lossOn(rows, engine),
     kl: (rows) => distanceObjective(engine, rows, 'kl'),
     js: (rows) => distanceObjective(engine, rows, 'js'),
   }
   return (rows) => meanObjective(searching.objectives.map((name) => objectives[name](rows)))
 }
 
-/** `objective` under another name in the journal. */
+/** `objective` under another name in what a run tells of it. */
 function named(prefix: string, objective: RowObjective): RowObjective {
   return { ...objective, measure: `${prefix} ${objective.measure}` }
 }

@@ -89,7 +89,7 @@ describe.each(fixtures)('%s', (name) => {
       model,
       engine,
       rows,
-      objective,
+      objective: () => objective,
       inputs: inputsOf(model, method),
       budget,
       ...('speedup' in budget && { timing: { timer, rows: 2, rowLength: 6, narrow: true, most } }),
@@ -97,14 +97,14 @@ describe.each(fixtures)('%s', (name) => {
       endsItself: method.endsItself,
       signal,
       onProgress: (event) => progress.push(event),
-      method: (asked, journaled, isReached) =>
+      method: ({ engine: journaled, objective: asked, followed, isReached }) =>
         method.run(
           {
             model,
             objective: asked,
-            pooled: journaled({ ...objective, measure: 'pooled' }),
-            distance: (measure) => journaled(distanceObjective(engine, rows, measure)),
-            engine,
+            pooled: followed({ ...objective, measure: 'pooled' }),
+            distance: (measure) => followed(distanceObjective(journaled, rows, measure)),
+            engine: journaled,
             rows,
             kinds,
             start: emptyPlan,
