@@ -7,6 +7,8 @@ const realWeights = ['blockPruner', 'chat', 'killedExport', 'killedRun', 'killed
   (name) => `test/models/${name}.test.ts`,
 )
 
+const devices = ['test/models/webgpu.test.ts']
+
 // worker threads load dist/, so `npm test` builds first
 export default defineConfig({
   test: {
@@ -36,7 +38,17 @@ export default defineConfig({
       {
         extends: true,
         // other software and other models: each test says aloud what it skips and why
-        test: { ...heavy, name: 'consumers', include: ['test/models/**/*.test.ts'], exclude: realWeights },
+        test: {
+          ...heavy,
+          name: 'consumers',
+          include: ['test/models/**/*.test.ts'],
+          exclude: [...realWeights, ...devices],
+        },
+      },
+      {
+        extends: true,
+        // a graphics card, or a driver in software: `.ci/swiftshader`
+        test: { ...heavy, name: 'devices', include: devices },
       },
     ],
   },

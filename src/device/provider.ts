@@ -57,6 +57,7 @@ export async function providerDevice(provider: Provider): Promise<Device & { rea
   const alive = new Set<DeviceTensor>()
 
   const failure = (what: string, cause: unknown) => {
+    if (cause instanceof RangeError) return cause
     const { message } = cause as Error
     const known = explain(provider, message)
     return new EngineError(`--device ${name}: ${what}${known ?? `${message.trim()}; take --device cpu`}`, { cause })
@@ -127,11 +128,15 @@ export async function providerDevice(provider: Provider): Promise<Device & { rea
       sessions.set(graph, session)
       try {
         const tensors: Record<string, ort.Tensor> = {}
-        for (const [input, handle] of Object.entries(feeds)) tensors[input] = await resident(handle)
+        for (const [input, handle] of Object.entries(feeds)) {
+          tensors[input] = await resident(handle).catch((cause) => {
+            throw failure(`${input} (${handle.dims}) of ${graph.name}: `, cause)
+          })
+        }
         const results = await (await session).run(tensors, names)
         return names.map((output) => handleOf(results[output]!))
       } catch (cause) {
-        if (cause instanceof RangeError) throw cause
+        if (cause instanceof RangeError || cause instanceof EngineError) throw cause
         throw failure(`${graph.name}: the runtime failed: `, cause)
       }
     },

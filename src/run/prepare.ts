@@ -65,6 +65,7 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
   const options = optionsOf(method, request.methodOptions)
   checkCounts(request.budget ?? defaultBudget, method, options)
   const searching = resolveSearch(request.searching ?? {}, method, request.kinds)
+  checkTimed(request)
   const model = await loadModel(request.model, { revision: request.revision })
   const report = (text: string) => request.onProgress?.({ type: 'device', text })
   const engineOptions = await testedOptions(model, { spillFolder: request.output, ...request }, report).catch(
@@ -188,6 +189,15 @@ async function inputsOf(
     seed,
     versions: versions(),
   }
+}
+
+/** Throws `PlanError` where blocks are to be timed on a device that is handed the next one while it computes one. */
+function checkTimed({ budget = defaultBudget, device = 'cpu', timer }: AnyPruneRequest): void {
+  if (!('speedup' in budget) || device === 'cpu' || timer !== undefined) return
+  throw new PlanError(
+    `--speedup ${budget.speedup}: times block by block, which the CPU alone computes one after the other, found --device ${device}; ` +
+      'take --device cpu, or another budget',
+  )
 }
 
 /** Throws `PlanError` where a number of blocks is asked of a method that takes units out of them. */

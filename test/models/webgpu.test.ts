@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { webgpuDevice } from '../../src/device/webgpu.ts'
 import { chooseDevice } from '../../src/engine/chooseDevice.ts'
 import { openLocalEngine } from '../../src/engine/localEngine.ts'
+import { buildGraph } from '../../src/graph/graph.ts'
 import { loadModel } from '../../src/model/load.ts'
 import type { Model } from '../../src/model/model.ts'
 import { emptyPlan, withoutBlock } from '../../src/model/plan.ts'
@@ -20,12 +21,13 @@ const missing = await webgpuDevice().then(
 // grouped heads and rotary positions; padding and an encoder; cross attention and a position bias; ALiBi
 const fixtures = ['llama', 'bert', 't5', 'bloom'].map((name) => `tiny-random/${name}`)
 
+// where there is none, every test below says so
 if (missing === undefined) deviceSuite('webgpu', { open: webgpuDevice, fixtures, error: 2e-6 })
 
 const fixture = (path: string) => fileURLToPath(new URL(`../fixtures/${path}`, import.meta.url))
 const models = [
   ...['llama', 'gpt2', 't5'].map((name) => fixture(`tiny-random/${name}`)),
-  ...['embedded', ...['brown-gpt2', 'brown-bert', 'brown-t5'].map((name) => fixture(`brown/${name}`))],
+  ...['embedded', fixture('brown/brown-gpt2')],
 ]
 
 describe('on WebGPU', () => {
@@ -47,6 +49,28 @@ describe('on WebGPU', () => {
     expect(orderOf(found)).toEqual(orderOf(expected))
     for (const [i, loss] of expected.entries()) expectError(Math.abs(found[i]! - loss) / Math.abs(loss || 1), 1e-6)
     await model.weights.close()
+  })
+
+  it('a tensor that is larger than the device allows is refused by name', async ({ skip }) => {
+    if (missing !== undefined) return skip(missing)
+    const device = await webgpuDevice()
+    const g = buildGraph('logits')
+    const graph = g.finish([g.apply('linear', [g.state('hidden', ['N', 'D']), g.weight('lmHead', ['V', 'D'])], {})])
+    const width = 2 ** 18
+    const feeds = {
+      hidden: device.upload('float32', new Float32Array(width), [1, width]),
+      // a little more than 1 GiB
+      lmHead: device.upload('float32', new Float32Array(1025 * width), [1025, width]),
+    }
+    const error = await device.run(graph, [1, 1], feeds).then(
+      () => undefined,
+      (thrown: Error) => thrown.message,
+    )
+    await device.close()
+    if (error === undefined) return skip('this device allows more than 1 GiB')
+    expect(error).toBe(
+      '--device webgpu: lmHead (1025,262144) of logits: a tensor is larger than the device allows, 1024 MiB; take --device cpu',
+    )
   })
 
   it('is compared with the CPU by each part of a model', async ({ skip }) => {

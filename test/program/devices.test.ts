@@ -27,6 +27,14 @@ describe('--device', () => {
     )
   })
 
+  it('other than the CPU is not timed block by block', async () => {
+    const output = join(mkdtempSync(join(tmpdir(), 'device-')), 'run')
+    const timed = ['prune', '--output', output, '--speedup', '1.2', '--device', 'webgpu', ...size]
+    const { code, stderr } = await blockpruner(timed)
+    expect(code).toBe(2)
+    expect(stderr).toMatch(/--speedup 1.2: .*found --device webgpu; take --device cpu/)
+  })
+
   it('is not recorded where it is the CPU, and a run of another one is not resumed', async () => {
     const output = mkdtempSync(join(tmpdir(), 'device-'))
     const run = ['prune', '--output', output, '--remove', '1', '--no-export', '--quiet', ...size]
