@@ -2,31 +2,64 @@ import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
-import { taskNames } from '../model/task.ts'
+import { type Task, taskNames } from '../model/task.ts'
 
-const pointSchema = z.object({
+/** The loss after one step of a plan. */
+export interface CurvePoint {
   /** Steps of the plan that were taken; 0 is the dense model. */
-  step: z.number().int().nonnegative(),
+  readonly step: number
   /** Blocks removed in this step. */
-  removed: z.array(z.string()),
+  readonly removed: readonly string[]
   /** Left in the model. */
-  parameters: z.number().int().nonnegative(),
+  readonly parameters: number
   /** Share of all parameters removed, 0..1. */
-  ratio: z.number(),
+  readonly ratio: number
   /** Mean of the rows' means: nats per token, or what the task counts. */
-  loss: z.number(),
+  readonly loss: number
   /** Of a model that predicts the next token: exp(loss). */
-  perplexity: z.number().optional(),
+  readonly perplexity?: number | undefined
   /** Of the mean over rows; absent for a single row. */
+  readonly standardError?: number | undefined
+}
+
+/** The loss of a text after every step of a plan, and what made the numbers. */
+export interface CurveFile {
+  readonly version: 1
+  readonly model: { readonly id: string; readonly sha256: string; readonly parameters: number }
+  readonly method: string
+  readonly task: Task
+  /** What the numbers were measured on. */
+  readonly text: {
+    readonly source: string
+    readonly rows: number
+    readonly rowLength: number
+    readonly tokens: number
+    readonly bos: 'none' | 'first' | 'every-row'
+    readonly sha256: string
+    readonly prediction?: string | undefined
+  }
+  /** False where the text overlaps the calibration text; absent where that cannot be told. */
+  readonly heldOut?: boolean | undefined
+  readonly points: readonly CurvePoint[]
+  readonly versions: Readonly<Record<string, string>>
+}
+
+// the types stand by themselves: those of zod need names of the browser, which a consumer need not have
+const pointSchema: z.ZodType<CurvePoint> = z.object({
+  step: z.number().int().nonnegative(),
+  removed: z.array(z.string()),
+  parameters: z.number().int().nonnegative(),
+  ratio: z.number(),
+  loss: z.number(),
+  perplexity: z.number().optional(),
   standardError: z.number().optional(),
 })
 
-const curveSchema = z.object({
+const curveSchema: z.ZodType<CurveFile> = z.object({
   version: z.literal(1),
   model: z.object({ id: z.string(), sha256: z.string(), parameters: z.number().int().positive() }),
   method: z.string(),
   task: z.enum(taskNames),
-  /** What the numbers were measured on. */
   text: z.object({
     source: z.string(),
     rows: z.number().int().positive(),
@@ -36,15 +69,10 @@ const curveSchema = z.object({
     sha256: z.string(),
     prediction: z.string().optional(),
   }),
-  /** False where the text overlaps the calibration text; absent where that cannot be told. */
   heldOut: z.boolean().optional(),
   points: z.array(pointSchema).min(1),
   versions: z.record(z.string(), z.string()),
 })
-
-/** The loss of a text after every step of a plan, and what made the numbers. */
-export type CurveFile = z.infer<typeof curveSchema>
-export type CurvePoint = z.infer<typeof pointSchema>
 
 /** The name of the file for a text, beside plan.json: `curve-brown-test.json`. */
 export function curveName(source: string): string {

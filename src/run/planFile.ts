@@ -207,13 +207,17 @@ const planFileSchema: z.ZodType<PlanFile> = inputsSchema.extend({
 })
 
 /** Blocks that somebody chose, each as `blocksNamed` takes it: `{"blocks": ["decoder.3", "decoder.7.mlp", "decoder.20-24"]}`. */
-const handPlanSchema = z.strictObject({
+export interface HandPlan {
+  readonly blocks: readonly string[]
+  readonly units?: Readonly<Record<string, readonly number[]>> | undefined
+  readonly outputNorms?: 'keep' | 'drop' | undefined
+}
+
+const handPlanSchema: z.ZodType<HandPlan> = z.strictObject({
   blocks: z.array(z.string()),
   units: z.record(z.string(), z.array(z.number().int().nonnegative())).optional(),
   outputNorms: z.enum(['keep', 'drop']).optional(),
 })
-
-export type HandPlan = z.infer<typeof handPlanSchema>
 
 /** Reads and checks the plan.json of a run, or of a run directory. Throws `PlanError` naming the path of what is wrong. */
 export async function readPlanFile(path: string): Promise<PlanFile> {

@@ -69,6 +69,12 @@ describe('the package', () => {
     expect(compile(source)).toBe('')
   })
 
+  it('has no public type that needs them', () => {
+    // the one mistake is ours, so the types were read
+    const found = compile("import * as all from 'blockpruner'\nexport const loss: string = all\n")
+    expect(found.match(/error TS\d+/g)).toEqual(['error TS2322'])
+  })
+
   it('refuses a wrong type there', () => {
     const wrong = `import type { PruningPlan } from 'blockpruner'
       export const plan: PruningPlan = { blocks: ['decoder.one.mlp'], units: {} }`
