@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { Option } from 'commander'
-import type { ExportedFormats, Format } from '../run/exportFormats.ts'
-import type { OtherFormatOptions } from '../run/otherFormats.ts'
+import type { ExportedFormats } from '../run/exportFormats.ts'
+import type { Format, OtherFormatOptions } from '../run/otherFormats.ts'
 import { listOf } from './options.ts'
 
 /** What the export options give. */

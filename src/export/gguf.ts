@@ -126,6 +126,11 @@ export function describeGguf(model: Model, plan: PruningPlan): DescribedGguf {
   return { family, architecture: isStock ? family : 'deci', places, layers, stubs }
 }
 
+/** Throws, as `exportGguf` does, where the tokenizer has no form in GGUF; that of a GGUF model is carried along as it is. */
+export async function checkGgufTokenizer(model: Model): Promise<void> {
+  if (!isGgufPath(model.path)) await ggufTokenizer(model)
+}
+
 /** What a GGUF model says about itself and its tokenizer; sizes, types and alignment are written anew. */
 function carriedMetadata(opened: GgufModel | undefined): [string, GgufValue][] {
   const rewritten = /^general\.(alignment|file_type|size_label|parameter_count|quantization_version)$/

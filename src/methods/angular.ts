@@ -20,6 +20,7 @@ export const method = defineMethod({
   cost: '1 pass, one shot',
   note: 'takes one run of adjacent layers of one stack, as long as the budget needs',
   options: {},
+  takesLayers: () => true,
   endsItself: true,
   removable({ model, ...scope }) {
     checkWholeLayers('angular', scope.kinds)

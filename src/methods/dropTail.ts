@@ -13,6 +13,7 @@ export const method = defineMethod({
   cost: 'none',
   note: 'with --keep-last 1 it is the simple variant of arXiv:2403.17887',
   options: {},
+  takesLayers: () => true,
   removable({ model, ...scope }) {
     checkWholeLayers('drop-tail', scope.kinds)
     return mayGo(wholeLayers(model), scope).flat()

@@ -20,6 +20,7 @@ export const method = defineMethod({
       says: 'of the absolute weights of a block or layer',
     },
   },
+  takesLayers: ({ unit }) => unit === 'layer',
   removable: removableByUnit('magnitude'),
   run: ({ model, objective, ...context }, options) => magnitude(model, objective, { ...context, ...options }),
 })

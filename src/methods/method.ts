@@ -88,6 +88,8 @@ export interface Method<Name extends string = string, Schema extends OptionSchem
   run(context: MethodContext, options: OptionsOf<Schema>): Steps
   /** What its masks keep or remove; absent: it has none, and removes whole blocks. */
   masks?(options: OptionsOf<Schema>): readonly Granularity[]
+  /** It removes whole layers alone; absent: single blocks too. */
+  takesLayers?(options: OptionsOf<Schema>): boolean
   /** It is given the budget and ends by itself: its steps are states of a search, not removals towards a budget. */
   readonly endsItself?: true
   /** The option that, given without a method, means this one. */

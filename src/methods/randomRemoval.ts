@@ -12,6 +12,7 @@ export const method = defineMethod({
   unit: 'block or layer',
   cost: 'none',
   options: { unit: unitOption('block') },
+  takesLayers: ({ unit }) => unit === 'layer',
   removable: removableByUnit('random'),
   run: ({ model, objective, ...context }, options) => randomRemoval(model, objective, { ...context, ...options }),
 })

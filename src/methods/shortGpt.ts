@@ -14,6 +14,7 @@ export const method = defineMethod({
   unit: 'layer or block',
   cost: '1 pass, one shot',
   options: { unit: unitOption('layer') },
+  takesLayers: ({ unit }) => unit === 'layer',
   removable: removableByUnit('shortgpt'),
   run: ({ model, objective, engine, rows, ...context }, options) =>
     shortGpt(model, objective, engine, rows, { ...context, ...options }),

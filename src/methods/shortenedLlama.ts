@@ -25,6 +25,7 @@ export const method = defineMethod({
     },
     plus: { type: 'flag', default: true, says: 'let layers 0 to 3 and the last two go as well' },
   },
+  takesLayers: () => true,
   removable({ model, ...scope }, { plus }) {
     checkWholeLayers('shortened-llama', scope.kinds)
     return mayGo(removableLayers(model, plus), scope).flat()

@@ -15,6 +15,7 @@ export const method = defineMethod({
   cost: 'l passes a step, greedy',
   note: 'keeps the first and the last layer of each stack',
   options: {},
+  takesLayers: () => true,
   passes: ({ blocks, layers, steps }) => greedyPasses(layers, Math.ceil((steps * layers) / Math.max(1, blocks))),
   removable({ model, start, kinds, keep }) {
     checkWholeLayers('sleb', kinds)

@@ -13,15 +13,14 @@ import type { StopSignal, TokenRows } from '../types.ts'
 import { defaultFormats } from './defaultFormats.ts'
 import {
   checkDestinations,
-  describeFormat,
   type ExportedFormats,
   expectedPredictions,
   exportFormats,
   exportNames,
-  type Format,
 } from './exportFormats.ts'
+import { checkPlanFormats } from './formatChecks.ts'
 import { openPlan, planFor } from './givenPlan.ts'
-import type { OtherFormatOptions } from './otherFormats.ts'
+import type { Format, OtherFormatOptions } from './otherFormats.ts'
 import type { PlanFile } from './planFile.ts'
 import { stateSizeObjective } from './stateSize.ts'
 import { type RatioRule, stepsAtRatio } from './stepsAtRatio.ts'
@@ -68,7 +67,7 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
     const steps = stepsOf(source.file, request)
     const plan = await planFor(model, source, { ...request, steps })
     const formats = request.formats ?? defaultFormats(model)
-    for (const format of formats) describeFormat(format, model, plan)
+    await checkPlanFormats(model, plan, formats)
     // a folder that was meant for another format holds a GGUF file as well
     const isPlace =
       formats.length === 1 && (request.formats !== undefined || formats[0] !== 'gguf' || isGgufPath(output))

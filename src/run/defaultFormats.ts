@@ -2,7 +2,7 @@ import { ToolkitError } from '../errors.ts'
 import { describeGguf } from '../export/gguf.ts'
 import { isGgufPath } from '../model/gguf/open.ts'
 import type { Model } from '../model/model.ts'
-import type { Format } from './exportFormats.ts'
+import type { Format } from './otherFormats.ts'
 
 /** The format of an export where none is asked for: that of the model, GGUF only where a plan of single blocks has such a form. */
 export function defaultFormats(model: Model): readonly Format[] {

@@ -1,10 +1,9 @@
 import { join } from 'node:path'
 import type { EngineOptions } from '../engine/threadEngine.ts'
-import { OutputError, PlanError, ToolkitError } from '../errors.ts'
-import { describeExport, type HuggingFaceExportOptions } from '../export/huggingface.ts'
+import { OutputError } from '../errors.ts'
+import type { HuggingFaceExportOptions } from '../export/huggingface.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Model } from '../model/model.ts'
-import { emptyPlan } from '../model/plan.ts'
 import type { Objective, PruningPlan, TokenRows } from '../types.ts'
 import { checkContents, describeContents } from '../verify/checkContents.ts'
 import { predict } from '../verify/predictions.ts'
@@ -12,10 +11,9 @@ import { type ConsumerResult, describeResult, isWrong, verifyExport } from '../v
 import { defaultFormats } from './defaultFormats.ts'
 import { type CheckedExport, exportAndCheck } from './exportAndCheck.ts'
 import { type ExportedFile, filesAt, sizeOf } from './fileSizes.ts'
-import { type OtherFormat, type OtherFormatOptions, otherFormats, writeOther } from './otherFormats.ts'
+import { checkPlanFormats } from './formatChecks.ts'
+import { type Format, type OtherFormat, type OtherFormatOptions, writeOther } from './otherFormats.ts'
 import { checkReplaceable } from './replaceable.ts'
-
-export type Format = 'huggingface' | OtherFormat
 
 /** What a format's export is called in a folder that holds several. */
 export const exportNames: Readonly<Record<Format, string>> = {
@@ -91,7 +89,7 @@ export async function exportFormats(
   request: FormatsRequest,
 ): Promise<ExportedFormats> {
   const { formats = defaultFormats(model), pathOf, signal, onProgress } = request
-  for (const format of formats) describeFormat(format, model, plan)
+  await checkPlanFormats(model, plan, formats)
   await checkDestinations(model, plan, request)
   const denseBytes = await sizeOf(model.weights.files)
   let result: ExportedFormats = { denseBytes, others: [] }
@@ -134,37 +132,6 @@ export async function checkDestinations(model: Model, plan: PruningPlan | undefi
       )
     }
     await checkReplaceable(path, model, inRun ? undefined : plan, force)
-  }
-}
-
-/**
- * Throws, before hours of search, where one of `formats` has no form for the dense model, or for none of `least`: the plans of
- * which every plan that can be found removes at least one; empty where that says nothing.
- */
-export function checkFormats(model: Model, formats: readonly Format[], least: readonly PruningPlan[]): void {
-  for (const format of formats) {
-    describeFormat(format, model, emptyPlan)
-    const refusals = least.map((plan) => refusalOf(format, model, plan))
-    if (refusals.length === 0 || refusals.includes(undefined)) continue
-    throw new PlanError(
-      `--format ${format}: has no form for any plan that may be found (${refusals[0]!.message}); take another format, or other --kinds`,
-    )
-  }
-}
-
-/** Throws where `format` has no form for `plan`; reads no weights. */
-export function describeFormat(format: Format, model: Model, plan: PruningPlan): void {
-  const describe = format === 'huggingface' ? describeExport : otherFormats[format].describe
-  describe(model, plan)
-}
-
-function refusalOf(format: Format, model: Model, plan: PruningPlan): ToolkitError | undefined {
-  try {
-    describeFormat(format, model, plan)
-    return undefined
-  } catch (error) {
-    if (error instanceof ToolkitError) return error
-    throw error
   }
 }
 

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { describeGguf, exportGguf, type GgufExportType } from '../export/gguf.ts'
+import { checkGgufTokenizer, describeGguf, exportGguf, type GgufExportType } from '../export/gguf.ts'
 import { exportMergekit, mergekitYaml } from '../export/mergekit.ts'
 import { describeNemotron, exportNemotron } from '../export/nemotron.ts'
 import { describeOnnx, exportOnnx, type OnnxExportOptions } from '../export/onnx.ts'
@@ -13,6 +13,8 @@ import type { PruningPlan, StopSignal } from '../types.ts'
  * relatives, or the recipe by which mergekit builds the model anew.
  */
 export type OtherFormat = 'gguf' | 'onnx' | 'nemotron' | 'mergekit'
+
+export type Format = 'huggingface' | OtherFormat
 
 export interface OtherFormatOptions {
   /** Type of the matrices of a GGUF file; absent: as stored. */
@@ -31,12 +33,15 @@ export interface OtherFormatOptions {
 interface Writer {
   /** Throws where the format has no form for the plan; reads no weights. */
   describe(model: Model, plan: PruningPlan): unknown
+  /** Throws where it has no form for the tokenizer, whatever the plan. */
+  checkCarried?(model: Model): Promise<unknown>
   write(model: Model, plan: PruningPlan, path: string, options: OtherFormatOptions): Promise<unknown>
 }
 
 export const otherFormats: Readonly<Record<OtherFormat, Writer>> = {
   gguf: {
     describe: describeGguf,
+    checkCarried: checkGgufTokenizer,
     write: (model, plan, path, { quantize, ...options }) =>
       exportGguf(model, plan, path, { type: quantize, ...options }),
   },

@@ -21,7 +21,8 @@ import type { BlockId, BlockKind, PruningPlan, RowObjective, TokenRows } from '.
 import { type Budget, budgetFlag, checkBudget, defaultBudget, isReached, ratioRules } from './budget.ts'
 import { readRows, readSentences, taskOf } from './calibrate.ts'
 import { defaultFormats } from './defaultFormats.ts'
-import { checkDestinations, checkFormats, inRunDirectory } from './exportFormats.ts'
+import { checkDestinations, inRunDirectory } from './exportFormats.ts'
+import { checkFormats } from './formatChecks.ts'
 import { checkOutputNorms, startOf } from './outputNorms.ts'
 import type { RunInputs } from './planFile.ts'
 import { protectedBlocks, recordedProtection } from './protection.ts'
@@ -80,7 +81,7 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
     await model.weights.close()
   }
   try {
-    const goal = goalOf(model, method, options, searching, request)
+    const goal = await goalOf(model, method, options, searching, request)
     await checkRunDirectory(request.output, request.force === true)
     if (request.export !== false) await checkDestinations(model, undefined, inRunDirectory(model, request))
     const texts = await readTextsOf(model, searching, request)
@@ -108,7 +109,7 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
 }
 
 /** What is to be removed, and from what. Throws `PlanError` where the model, the method or a format does not allow it. */
-function goalOf(
+async function goalOf(
   model: Model,
   method: Method,
   options: MethodOptions,
@@ -135,9 +136,9 @@ function goalOf(
   if (!('speedup' in budget)) checkReach(model, budget, method, most)
   if (searching.layout === 'stock') checkStockLayout(model, start)
   if (request.export !== false) {
-    // where blocks of two kinds may go, whole layers may
-    const least = kinds.length === 1 ? removable.map((id): PruningPlan => ({ ...start, blocks: [id] })) : []
-    checkFormats(model, request.formats ?? defaultFormats(model), least)
+    const { layout } = searching
+    const coming = { method, options, layout, start, most, isAll }
+    await checkFormats(model, request.formats ?? defaultFormats(model), coming)
   }
   return { budget, kinds, keep, start, most }
 }

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -10,6 +10,15 @@ const fixtures = resolve(import.meta.dirname, '../fixtures/tiny-random')
 
 beforeEach(() => vi.stubEnv('BLOCKPRUNER_PYTHON', '/nowhere/python'))
 afterEach(() => vi.unstubAllEnvs())
+
+/** The embedded model with other entries in its tokenizer.json. */
+function withTokenizer(entries: object): string {
+  const folder = newFolder()
+  cpSync(resolve(import.meta.dirname, '../../models/brown-llama'), folder, { recursive: true })
+  const path = join(folder, 'tokenizer.json')
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...entries }))
+  return folder
+}
 
 /** A plan.json by hand. */
 function planFile(...blocks: PruningPlan['blocks']): string {
@@ -101,19 +110,73 @@ describe('prune', () => {
       'mergekit for a search that removes attention alone',
       'mergekit',
       [],
-      /--format mergekit: has no form for any plan/,
+      /--format mergekit: has no form for every plan that may be found, such as one that takes from decoder\.0\.attention .*--method sleb/,
     ],
     ['nemotron for another family', 'nemotron', ['--model', join(fixtures, 'qwen2')], /expected llama without biases/],
     ['gguf for a family it does not have', 'gguf', ['--model', join(fixtures, 'gpt2')], /gpt2/],
     ['gguf for branches of Qwen3', 'gguf', ['--model', join(fixtures, 'qwen3')], /--format gguf: has no form/],
+    [
+      'gguf for a text splitting that llama.cpp has no name for',
+      'gguf',
+      ['--model', withTokenizer({ pre_tokenizer: { type: 'Split', pattern: { Regex: 'q' }, behavior: 'Isolated' } })],
+      /tokenizer\.json: llama\.cpp has no name for the way it splits text/,
+    ],
+    [
+      'gguf for added tokens beyond the vocabulary',
+      'gguf',
+      ['--model', withTokenizer({ added_tokens: [{ id: 99_999, content: '<odd>', special: true }] })],
+      /tokenizer\.json: token "<odd>" has id 99999, expected 0 to /,
+    ],
+    ['nemotron where the first attention may go', 'nemotron', [], /--keep-blocks decoder\.0\.attention/],
   ])('refuses %s before it searches', async (_, format, model, message) => {
     const output = join(newFolder(), 'run')
     const args = ['prune', '--output', output, '--format', format, '--kinds', 'attention', ...search, ...model]
     const { code, stderr } = await blockpruner(args)
     expect(stderr).toMatch(message)
     expect(code).toBe(stderr.startsWith('error: --') ? 2 : 1)
+    // neither a journal nor a plan: nothing was evaluated
     expect(existsSync(output)).toBe(false)
   })
+
+  it.each([
+    ['single blocks', [], /one that takes from decoder\.0\.attention .*--method sleb/],
+    [
+      'an attention and the mlp of another layer',
+      ['--layout', 'stock'],
+      /decoder\.0\.mlp and decoder\.1\.attention .*sleb/,
+    ],
+    ['channels', ['--method', 'flap'], /from decoder\.0\.mlp .*--method sleb/],
+  ])('refuses mergekit, which moves whole layers, where a search may take %s', async (_, options, message) => {
+    const output = join(newFolder(), 'run')
+    const args = ['--nsamples', '1', '--seqlen', '32', '--ratio', '0.1', '--quiet', ...options]
+    const { code, stderr } = await blockpruner(['prune', '--output', output, '--format', 'mergekit', ...args])
+    expect([code, stderr]).toEqual([2, expect.stringMatching(message)])
+    expect(existsSync(output)).toBe(false)
+  })
+
+  it('writes mergekit after a search over whole layers, and Nemotron where the first attention stays', async () => {
+    const runs = [
+      ['mergekit', '--method', 'sleb'],
+      ['nemotron', '--keep-blocks', 'decoder.0.attention'],
+      ['mergekit', '--remove-blocks', 'decoder.3'],
+    ]
+    for (const [format, ...options] of runs) {
+      const output = join(newFolder(), 'run')
+      const budget = options[0] === '--remove-blocks' ? [] : ['--ratio', '0.1']
+      const small = ['--nsamples', '1', '--seqlen', '32', '--quiet', '--no-verify', ...budget]
+      const { code, stderr } = await blockpruner([
+        'prune',
+        '--output',
+        output,
+        '--format',
+        format!,
+        ...small,
+        ...options,
+      ])
+      expect([code, stderr]).toEqual([0, expect.any(String)])
+      expect(existsSync(join(output, 'plan.json'))).toBe(true)
+    }
+  }, 60_000)
 })
 
 describe('a consumer', () => {
