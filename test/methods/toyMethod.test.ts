@@ -38,9 +38,8 @@ vi.mock('../../src/methods/list.ts', async (original) => {
 
 describe('a method that is one file and one line', () => {
   it('has its flags on the command line', () => {
-    const help = withMethodOptions(new Command()).helpInformation()
-    expect(help).toMatch(/--stride/)
-    expect(help).toMatch(/--backwards/)
+    const command = withMethodOptions(new Command())
+    expect(command.options.map(({ long }) => long)).toEqual(expect.arrayContaining(['--stride', '--backwards']))
   })
 
   it('prunes a model, and its plan says with which options', async () => {

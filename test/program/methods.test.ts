@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { PlanError } from '../../src/errors.ts'
-import type { MethodOptions } from '../../src/methods/options.ts'
-import { methods } from '../../src/methods/registry.ts'
+import { flagNameOf, type MethodOptions } from '../../src/methods/options.ts'
+import { methodNamed, methods, searches } from '../../src/methods/registry.ts'
 import { readPlanFile } from '../../src/run/planFile.ts'
 import { pruneAny } from '../../src/run/pruneModel.ts'
 import type { PruneProgress } from '../../src/run/pruneRequest.ts'
@@ -123,16 +123,22 @@ function request(output: string) {
 }
 
 describe('the command line', () => {
-  it('lists every method with paper, unit, cost and options', async () => {
+  it('lists every method and search with its paper, and the options of each under its name', async () => {
     const { code, stdout } = await blockpruner(['methods'])
     expect(code).toBe(0)
-    for (const { name, paper = '', options } of methods) {
+    for (const { name, paper = '' } of [...methods, ...searches]) {
       expect(stdout).toContain(name)
       expect(stdout).toContain(paper)
-      for (const option of Object.keys(options)) expect(stdout).toContain(`-${option}`)
+    }
+    for (const name of ['finercut', 'evolve'] as const) {
+      const own = await blockpruner(['methods', name])
+      const options = Object.keys(methodNamed(name).options)
+      expect(options.length).toBeGreaterThan(1)
+      for (const option of options) expect(own.stdout).toContain(`--${flagNameOf(option)} `)
     }
     const listed = JSON.parse((await blockpruner(['methods', '--json'])).stdout)
-    expect(listed.map(({ name }: { name: string }) => name)).toEqual(methods.map(({ name }) => name))
+    const names = listed.map(({ name }: { name: string }) => name)
+    expect(names.toSorted()).toEqual([...methods, ...searches].map(({ name }) => name).toSorted())
   })
 
   it('takes options of methods as flags and records them, and refuses wrong ones', async () => {

@@ -37,7 +37,7 @@ describe('a run', () => {
     expect(stopped).toMatchObject({ code: 130, stdout: '' })
     expect(stopped.stderr).toContain(`the same command again resumes the run in ${folder}`)
     expect(await blockpruner(['prune', '--output', folder, ...small])).toMatchObject({ code: 0 })
-  }, 60_000)
+  }, 120_000)
 
   it('refuses other inputs in the same folder and leaves it as it was', async () => {
     const folder = newFolder()
@@ -47,7 +47,7 @@ describe('a run', () => {
     expect(other.code).toBe(1)
     expect(other.stderr).toMatch(/belongs to a run with other inputs: calibration.rows is 2 there and 3 now/)
     expect([read(folder), read(folder, 'journal.jsonl')]).toEqual(before)
-  }, 60_000)
+  }, 120_000)
 
   it('prints one JSON result on stdout and everything else on stderr', async () => {
     const folder = newFolder()
@@ -109,5 +109,5 @@ describe('a run', () => {
     expect(shown.stdout).toContain(result.steps[0].removed[0])
     // all twelve layers, those behind the last that lost something too
     expect(shown.stdout).toMatch(/^layer( +\d+){12}$/m)
-  }, 60_000)
+  }, 240_000)
 })
