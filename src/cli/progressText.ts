@@ -63,6 +63,11 @@ export function progressText(now: () => number): ProgressText {
         best = undefined
         work.stepDone()
         nameStep()
+      } else if (progress.type === 'sampling') {
+        phase = 'writing samples'
+        bar = progress.share
+        eta = ''
+        detail = undefined
       } else if (progress.type === 'exporting') {
         const { writtenBytes, totalBytes } = progress
         const isWritten = writtenBytes >= totalBytes

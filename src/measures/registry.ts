@@ -2,6 +2,7 @@ import { channelStatistics } from './channelStatistics.ts'
 import { hiddenStates, logits } from './finalStates.ts'
 import { firstNonFinite } from './firstNonFinite.ts'
 import { hiddenDistance } from './hiddenDistance.ts'
+import { lastLogits } from './lastLogits.ts'
 import type { Measure } from './machine.ts'
 import { outputDistance } from './outputDistance.ts'
 import { passSeconds } from './passSeconds.ts'
@@ -18,6 +19,7 @@ export const measures = {
   passSeconds,
   hiddenStates,
   logits,
+  lastLogits,
   firstNonFinite,
 } as const
 

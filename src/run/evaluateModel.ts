@@ -7,10 +7,11 @@ import type { Engine } from '../measures/measurement.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
 import { removedParameters } from '../model/plan.ts'
-import type { StopSignal, TokenRows } from '../types.ts'
+import type { PruningPlan, StopSignal, TokenRows } from '../types.ts'
 import { type RowsRequest, readRows, readSentences, taskOf } from './calibrate.ts'
 import { openPlan, planFor } from './givenPlan.ts'
 import { isHeldOut } from './heldOut.ts'
+import { type ReadyPrompts, readyPrompts, type Samples, sample } from './samples.ts'
 
 export interface EvaluateRequest extends EngineOptions {
   readonly model: string
@@ -21,6 +22,8 @@ export interface EvaluateRequest extends EngineOptions {
   readonly allowOtherModel?: boolean | undefined
   /** Without a task: the plan's, else what the head predicts. */
   readonly rows: RowsRequest
+  /** Sample continuations of a decoder, dense beside the plan's, 0 to 5; default 0. */
+  readonly continuations?: number | undefined
   /** Called with a line about the device, where it is not the CPU that was asked for. */
   readonly onDevice?: ((text: string) => void) | undefined
   readonly signal?: StopSignal | undefined
@@ -38,6 +41,7 @@ export type EvaluateResult = Comparison & {
    */
   readonly heldOut: boolean | undefined
   readonly parameters: { readonly dense: number; readonly pruned: number | undefined }
+  readonly samples?: Samples | undefined
 }
 
 /**
@@ -61,6 +65,7 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
         `${model.id}: is scored by how far its hidden states move from the dense model's, which needs a pruned model; give --plan`,
       )
     }
+    const prompts = await promptsFor(model, plan, request)
     const rows = await readRows(model, asked)
     const sentences = await readSentences(model, asked)
     const { source, bos, prediction } = rows.description
@@ -73,11 +78,22 @@ export async function evaluateModel(request: EvaluateRequest): Promise<EvaluateR
       heldOut: file && isHeldOut(file, rows),
       ...comparison,
       parameters: { dense: model.parameters, pruned: plan && model.parameters - removedParameters(model, plan) },
+      ...(plan && prompts && { samples: await sample(model, engine, plan, prompts, { signal }) }),
     }
   } finally {
     await engine.close()
     await model.weights.close()
   }
+}
+
+/** Throws `PlanError` where samples are asked for without a plan beside which they could stand. */
+async function promptsFor(
+  model: Model,
+  plan: PruningPlan | undefined,
+  { continuations = 0 }: EvaluateRequest,
+): Promise<ReadyPrompts | undefined> {
+  if (continuations === 0 || plan !== undefined) return readyPrompts(model, continuations)
+  throw new PlanError(`--continuations ${continuations}: shows the dense model beside a pruned one; give --plan`)
 }
 
 /** Throws `EngineError` where a loss is no number: it is nobody's score. */

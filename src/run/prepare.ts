@@ -1,7 +1,7 @@
 import type { PackedRows } from '../data/calibration.ts'
 import type { DeviceName } from '../deviceNames.ts'
 import { testedOptions } from '../engine/chooseDevice.ts'
-import { describeMemory, freeMemory, planMemory } from '../engine/memory.ts'
+import { describeMemory, freeMemory, type MemoryPlan, planMemory } from '../engine/memory.ts'
 import { sliceRows } from '../engine/rowsStore.ts'
 import { type EngineOptions, openEngine } from '../engine/threadEngine.ts'
 import { PlanError } from '../errors.ts'
@@ -28,6 +28,7 @@ import type { RunInputs } from './planFile.ts'
 import { protectedBlocks, recordedProtection } from './protection.ts'
 import type { AnyPruneRequest } from './pruneRequest.ts'
 import { checkRunDirectory } from './replaceable.ts'
+import { promptsIfAny, type ReadyPrompts, readyPrompts } from './samples.ts'
 import { checkRowCount, checkStockLayout, type ResolvedSearch, resolveSearch } from './searchRequest.ts'
 import { versions } from './versions.ts'
 
@@ -47,6 +48,8 @@ export interface Prepared {
   readonly start: PruningPlan
   /** Without all that the method may remove. */
   readonly most: PruningPlan
+  /** What samples are to continue; undefined: none are asked for. */
+  readonly prompts: ReadyPrompts | undefined
   readonly task: Task
   /** Calibration, the part of it that is searched on, and the part that steps are checked on. */
   readonly rows: PackedRows
@@ -93,14 +96,28 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
       budget: goal.budget,
       candidates: goal.most.blocks.length,
     })
-    const text = describeMemory(planMemory(model, request.maxMemory ?? freeMemory()))
-    request.onProgress?.({ type: 'memory', text })
+    const memory = planMemory(model, request.maxMemory ?? freeMemory())
+    request.onProgress?.({ type: 'memory', text: describeMemory(memory) })
+    const prompts = await promptsOf(model, memory, request)
     const keptBytes = method.keeps?.(model, texts.searchRows, options)
     if (keptBytes !== undefined) request.onProgress?.({ type: 'keeping', bytes: keptBytes })
     const ignored = ignoredTarget(model)
     const lossOn = (rows: TokenRows, of: Engine = engine) =>
       taskObjective(texts.task, of, rows, { ignored, arithmetic: request.arithmetic })
-    const run = { model, engine, engineOptions, method, options, searching, ...goal, ...texts, lossOn, ignored, close }
+    const run = {
+      model,
+      engine,
+      engineOptions,
+      method,
+      options,
+      searching,
+      ...goal,
+      ...texts,
+      prompts,
+      lossOn,
+      ignored,
+      close,
+    }
     return { ...run, inputs: await inputsOf(run, request) }
   } catch (error) {
     await close()
@@ -159,6 +176,13 @@ async function readTextsOf(
     sentences: await readSentences(model, evaluation),
   }
   return { task, rows, searchRows, checkRows, evaluation: evaluated }
+}
+
+async function promptsOf(model: Model, memory: MemoryPlan, { continuations = 0, onProgress }: AnyPruneRequest) {
+  if (continuations !== 'ifAny') return readyPrompts(model, continuations)
+  // a token would read all weights
+  if (memory.weights === 'streamed') return undefined
+  return promptsIfAny(model, (message) => onProgress?.({ type: 'warning', message }))
 }
 
 async function inputsOf(

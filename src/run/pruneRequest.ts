@@ -15,6 +15,7 @@ import type { OutputNorms } from './outputNorms.ts'
 import type { PlanFile } from './planFile.ts'
 import type { Protection } from './protection.ts'
 import type { Progress } from './prune.ts'
+import type { Samples } from './samples.ts'
 import type { AnySearchRequest, SearchRequest } from './searchRequest.ts'
 
 /** What a run is asked for, its method and search by names that are looked up when it begins. */
@@ -44,6 +45,8 @@ export interface AnyPruneRequest extends Protection, EngineOptions {
   readonly arithmetic?: LossArithmetic | undefined
   /** What a budget of speed is measured by; default passes on this machine. */
   readonly timer?: Timer | undefined
+  /** Sample continuations of a decoder, dense beside pruned, 0 to 5; default 0. */
+  readonly continuations?: number | 'ifAny' | undefined
   /** Write the pruned checkpoint to `output`/model; default true. */
   readonly export?: boolean | undefined
   /** Formats of the checkpoint; default huggingface. */
@@ -93,6 +96,8 @@ export type PruneProgress =
   /** How memory is shared between weights and states. */
   | { readonly type: 'device' | 'memory'; readonly text: string }
   | { readonly type: 'keeping'; readonly bytes: number }
+  /** Sample continuations are being written. */
+  | { readonly type: 'sampling'; readonly share: number }
   | { readonly type: 'consumer'; readonly line: string }
   | { readonly type: 'exporting'; readonly writtenBytes: number; readonly totalBytes: number }
 
@@ -102,6 +107,7 @@ export interface PruneModelResult extends Partial<ExportedFormats> {
   readonly planPath: string
   /** Dense and pruned model on the evaluation text. */
   readonly evaluation?: Evaluated | undefined
+  readonly samples?: Samples | undefined
 }
 
 /** Dense and pruned model on a text that the search never saw. */

@@ -16,6 +16,7 @@ import {
   withOutputOptions,
   withTextOptions,
 } from '../options.ts'
+import { samplesText } from '../samplesText.ts'
 import { table } from '../table.ts'
 
 interface EvaluateOptions extends SharedOptions, TextOptions {
@@ -23,6 +24,7 @@ interface EvaluateOptions extends SharedOptions, TextOptions {
   readonly steps?: number
   readonly allowOtherModel?: true
   readonly curve?: true
+  readonly continuations?: number
 }
 
 const defaultRows = 64
@@ -39,6 +41,11 @@ export function evaluateCommand(interruption: Interruption): Command {
       new Option('--curve', 'measure every step of the plan in one pass, and write it beside plan.json').conflicts(
         'steps',
       ),
+    )
+    .addOption(
+      new Option('--continuations <n>', 'show what dense and pruned model write behind so many prompts, 0 to 5')
+        .argParser(wholeNumber)
+        .conflicts('curve'),
     )
     .option('--allow-other-model', 'accept a plan made for other weights')
   withTextOptions(command, { dataset: 'embedded:test', nsamples: defaultRows })
@@ -97,7 +104,7 @@ function standingOf(heldOut: boolean | undefined): string {
 }
 
 function textOf(result: EvaluateResult): string {
-  const { source, bos, heldOut, prediction, pruned, parameters } = result
+  const { source, bos, heldOut, prediction, pruned, parameters, samples } = result
   return [
     `${source}${standingOf(heldOut)}`,
     `${measuredOn(result)}, BOS: ${bos}${prediction === undefined ? '' : `; ${prediction}`}`,
@@ -107,5 +114,6 @@ function textOf(result: EvaluateResult): string {
       ['parameters', `${parameters.dense}`, ...(pruned ? [`${parameters.pruned}`] : [])],
       ...comparisonRows(result),
     ]),
+    ...(samples ? ['', samplesText(samples)] : []),
   ].join('\n')
 }

@@ -25,6 +25,7 @@ import {
   withTextOptions,
 } from '../options.ts'
 import { startProgress } from '../progress.ts'
+import { samplesText } from '../samplesText.ts'
 import { table } from '../table.ts'
 
 interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
@@ -51,6 +52,7 @@ interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly layout?: string
   readonly objective?: string
   readonly checkRows?: number
+  readonly continuations?: number
 }
 
 const defaultRows = 16
@@ -99,7 +101,14 @@ export function pruneCommand(interruption: Interruption): Command {
         .default('precise'),
     )
   withExportOptions(command.optionsGroup('Exports:').option('--no-export', 'stop at the plan'))
-  command.optionsGroup('Output:').requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
+  command
+    .optionsGroup('Output:')
+    .requiredOption('--output <dir>', 'run directory: plan.json, journal.jsonl, model/')
+    .option(
+      '--continuations <n>',
+      'prompts that dense and pruned model continue at the end, 0 to 5 (default: 3 in a text result of a decoder; 48 short passes)',
+      wholeNumber,
+    )
   return withOutputOptions(command).action(async (options: PruneOptions) => {
     interruption.advise(`interrupted; the same command again resumes the run in ${options.output}`)
     const progress = startProgress(options.quiet === true ? 'none' : process.stderr.isTTY ? 'bar' : 'lines')
@@ -114,6 +123,7 @@ export function pruneCommand(interruption: Interruption): Command {
           checkRows: options.checkRows,
           objectives: options.objective?.split(',').map((name) => name.trim()),
         },
+        continuations: options.continuations ?? (options.json ? 0 : 'ifAny'),
         formats: options.format,
         budget: budgetOf(options),
         calibration: rowsRequest(options, defaultRows),
@@ -222,11 +232,12 @@ function counted(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`
 }
 
-function jsonOf({ file, planPath, exportPath, export: written, evaluation, others }: PruneModelResult) {
+function jsonOf({ file, planPath, exportPath, export: written, evaluation, samples, others }: PruneModelResult) {
   return {
     planPath,
     ...file,
     ...(evaluation && { evaluation }),
+    ...(samples && { samples }),
     ...(written && { export: { path: exportPath, ...written } }),
     ...(others && { others }),
   }
@@ -265,5 +276,6 @@ function textOf(result: PruneModelResult): string {
     )
   }
   lines.push(...linesOf(others, denseBytes))
+  if (result.samples) lines.push('', samplesText(result.samples))
   return lines.join('\n')
 }
