@@ -37,71 +37,67 @@ class DeviceTensor implements Handle {
   }
 }
 
-/**
- * The runtime on one of its providers, attention from primitives. Handles count: one that was freed is refused, and what `alive`
- * counts is held in memory of the device. Throws `EngineError` where the provider cannot be opened.
- */
-export async function providerDevice(provider: Provider): Promise<Device & { readonly alive: number }> {
+/** The runtime on one of its providers, attention from primitives. Throws `EngineError` where the provider cannot be opened. */
+export async function providerDevice(provider: Provider): Promise<Device> {
   const { name, portable, keepsOutputs } = provider
-  const options: ort.InferenceSession.SessionOptions = {
+  const toHost: ort.InferenceSession.SessionOptions = {
     executionProviders: [name],
     // that some operators stay on the CPU is known
     logSeverityLevel: 3,
     graphOptimizationLevel: 'all',
   }
-  const kept: ort.InferenceSession.SessionOptions = keepsOutputs
-    ? { ...options, preferredOutputLocation: 'gpu-buffer' }
-    : options
+  const toDevice = keepsOutputs ? { ...toHost, preferredOutputLocation: 'gpu-buffer' as const } : toHost
   const sessions = new Map<Graph, Promise<ort.InferenceSession>>()
-  const copies = new Map<string, Promise<ort.InferenceSession>>()
+  const copies = copiesBy(toHost, toDevice)
+  const memory = memoryOf(copies, keepsOutputs)
+  try {
+    // opens the provider
+    memory.free(memory.hold(await copies.copy(new ort.Tensor('float32', Float32Array.of(1, 2), [2]), 'device')))
+  } catch (cause) {
+    throw failure(provider, '', cause)
+  }
+  return {
+    name,
+    kernel: 'primitives',
+    upload: (type, values, dims) => memory.hold(new ort.Tensor(type, values as Float32Array, dims)),
+    async run(graph, _, feeds) {
+      const names = graph.outputs.map(({ value }) => value.name)
+      const session = sessions.get(graph) ?? ort.InferenceSession.create(graphToOnnx(graph, { portable }), toDevice)
+      sessions.set(graph, session)
+      try {
+        const tensors: Record<string, ort.Tensor> = {}
+        for (const [input, handle] of Object.entries(feeds)) {
+          tensors[input] = await memory.resident(handle).catch((cause) => {
+            throw failure(provider, `${input} (${handle.dims}) of ${graph.name}: `, cause)
+          })
+        }
+        const results = await (await session).run(tensors, names)
+        return names.map((output) => memory.hold(results[output]!))
+      } catch (cause) {
+        if (cause instanceof EngineError) throw cause
+        throw failure(provider, `${graph.name}: the runtime failed: `, cause)
+      }
+    },
+    read: memory.read,
+    async take(handle) {
+      const values = await memory.read(handle)
+      memory.free(handle)
+      return values
+    },
+    free: memory.free,
+    trim() {},
+    async close() {
+      memory.clear()
+      await Promise.all([...sessions.values()].map(async (session) => (await session).release()))
+      sessions.clear()
+      await copies.close()
+    },
+  }
+}
+
+/** The tensors that were neither freed nor taken, and where they are. */
+function memoryOf(copies: ReturnType<typeof copiesBy>, keeps: boolean) {
   const alive = new Set<DeviceTensor>()
-
-  const failure = (what: string, cause: unknown) => {
-    if (cause instanceof RangeError) return cause
-    const { message } = cause as Error
-    const known = explain(provider, message)
-    return new EngineError(`--device ${name}: ${what}${known ?? `${message.trim()}; take --device cpu`}`, { cause })
-  }
-
-  /** The same numbers in the memory of the device, or of this process: the runtime offers no other way than an operator. */
-  async function copied(tensor: ort.Tensor, to: 'device' | 'host'): Promise<ort.Tensor> {
-    const rank = tensor.dims.length
-    const key = `${tensor.type} ${rank} ${to}`
-    const session =
-      copies.get(key) ??
-      ort.InferenceSession.create(identity(tensor.type as ElementType, rank), to === 'device' ? kept : options)
-    copies.set(key, session)
-    const { y } = await (await session).run({ x: tensor })
-    return y!
-  }
-
-  function tensorOf(handle: Handle): ort.Tensor {
-    const { tensor } = handle as DeviceTensor
-    if (tensor === undefined) throw new RangeError(`a tensor of (${handle.dims}) that was freed is read`)
-    return tensor
-  }
-
-  function handleOf(tensor: ort.Tensor): DeviceTensor {
-    const handle = new DeviceTensor(tensor)
-    alive.add(handle)
-    return handle
-  }
-
-  async function resident(handle: Handle): Promise<ort.Tensor> {
-    const tensor = tensorOf(handle)
-    const bytes = tensor.size * 4
-    if (!keepsOutputs || tensor.location !== 'cpu' || tensor.type !== 'float32' || bytes < leastKeptBytes) return tensor
-    const moved = await copied(tensor, 'device')
-    ;(handle as DeviceTensor).tensor = moved
-    return moved
-  }
-
-  async function valuesOf(handle: Handle): Promise<HostValues> {
-    const tensor = tensorOf(handle)
-    // `getData` of a tensor in the memory of the device ends the process
-    const onHost = tensor.location === 'cpu' ? tensor : await copied(tensor, 'host')
-    return onHost.data as HostValues
-  }
 
   function free(handle: Handle): void {
     const tensor = tensorOf(handle)
@@ -110,62 +106,66 @@ export async function providerDevice(provider: Provider): Promise<Device & { rea
     if (tensor.location !== 'cpu') tensor.dispose()
   }
 
-  const device = {
-    name,
-    kernel: 'primitives' as const,
-    get alive() {
-      return alive.size
+  return {
+    hold(tensor: ort.Tensor): Handle {
+      const handle = new DeviceTensor(tensor)
+      alive.add(handle)
+      return handle
     },
-    upload: (type: ElementType, values: HostValues, dims: readonly number[]) =>
-      handleOf(new ort.Tensor(type, values as Float32Array, dims)),
-    async run(
-      graph: Graph,
-      _: readonly [rows: number, tokens: number],
-      feeds: Readonly<Record<string, Handle>>,
-    ): Promise<Handle[]> {
-      const names = graph.outputs.map(({ value }) => value.name)
-      const session = sessions.get(graph) ?? ort.InferenceSession.create(graphToOnnx(graph, { portable }), kept)
-      sessions.set(graph, session)
-      try {
-        const tensors: Record<string, ort.Tensor> = {}
-        for (const [input, handle] of Object.entries(feeds)) {
-          tensors[input] = await resident(handle).catch((cause) => {
-            throw failure(`${input} (${handle.dims}) of ${graph.name}: `, cause)
-          })
-        }
-        const results = await (await session).run(tensors, names)
-        return names.map((output) => handleOf(results[output]!))
-      } catch (cause) {
-        if (cause instanceof RangeError || cause instanceof EngineError) throw cause
-        throw failure(`${graph.name}: the runtime failed: `, cause)
-      }
+    /** What a run reads: in the memory of the device from now on where it is worth that. */
+    async resident(handle: Handle): Promise<ort.Tensor> {
+      const tensor = tensorOf(handle)
+      const isSmall = tensor.type !== 'float32' || tensor.size * 4 < leastKeptBytes
+      if (!keeps || tensor.location !== 'cpu' || isSmall) return tensor
+      const moved = await copies.copy(tensor, 'device')
+      ;(handle as DeviceTensor).tensor = moved
+      return moved
     },
-    read: valuesOf,
-    async take(handle: Handle) {
-      const values = await valuesOf(handle)
-      free(handle)
-      return values
+    async read(handle: Handle): Promise<HostValues> {
+      const tensor = tensorOf(handle)
+      // `getData` of a tensor in the memory of the device ends the process
+      const onHost = tensor.location === 'cpu' ? tensor : await copies.copy(tensor, 'host')
+      return onHost.data as HostValues
     },
     free,
-    trim() {},
-    async close() {
+    clear(): void {
       for (const handle of [...alive]) free(handle)
-      const made = [...sessions.values(), ...copies.values()]
-      await Promise.all(made.map(async (session) => (await session).release()))
-      sessions.clear()
-      copies.clear()
     },
   }
+}
 
-  try {
-    const probe = device.upload('float32', Float32Array.of(1, 2), [2])
-    const [echoed] = await copied(tensorOf(probe), 'device').then((moved) => [handleOf(moved)])
-    await device.take(echoed!)
-    device.free(probe)
-  } catch (cause) {
-    throw failure('', cause)
+function failure(provider: Provider, what: string, cause: unknown): Error {
+  if (cause instanceof RangeError) return cause
+  const { message } = cause as Error
+  const known = explain(provider, message)
+  const text = known ?? `${message.trim()}; take --device cpu`
+  return new EngineError(`--device ${provider.name}: ${what}${text}`, { cause })
+}
+
+function tensorOf(handle: Handle): ort.Tensor {
+  const { tensor } = handle as DeviceTensor
+  if (tensor === undefined) throw new RangeError(`a tensor of (${handle.dims}) that was freed is read`)
+  return tensor
+}
+
+/** Copies of tensors to the device and from it, by a session for each type and rank: the runtime offers no other way than an operator. */
+function copiesBy(toHost: ort.InferenceSession.SessionOptions, toDevice: ort.InferenceSession.SessionOptions) {
+  const sessions = new Map<string, Promise<ort.InferenceSession>>()
+  return {
+    async copy(tensor: ort.Tensor, to: 'device' | 'host'): Promise<ort.Tensor> {
+      const [type, rank] = [tensor.type as ElementType, tensor.dims.length]
+      const key = `${type} ${rank} ${to}`
+      const session =
+        sessions.get(key) ?? ort.InferenceSession.create(identity(type, rank), to === 'device' ? toDevice : toHost)
+      sessions.set(key, session)
+      const { y } = await (await session).run({ x: tensor })
+      return y!
+    },
+    async close() {
+      await Promise.all([...sessions.values()].map(async (session) => (await session).release()))
+      sessions.clear()
+    },
   }
-  return device
 }
 
 function explain(provider: Provider, message: string): string | undefined {
