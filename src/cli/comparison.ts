@@ -1,4 +1,5 @@
 import type { Comparison } from '../evaluate/compare.ts'
+import type { SentencePooling } from '../evaluate/sentencePooling.ts'
 import { taskLosses } from '../model/task.ts'
 
 /** The rows of a table with the columns name, dense and, where there is a plan, pruned. */
@@ -38,6 +39,9 @@ export function comparisonRows(comparison: Comparison): string[][] {
   ]
 }
 
+const poolingText = ({ modes, normalize }: SentencePooling) =>
+  `${modes.join(' + ')} pooling${normalize ? '' : ', not normalised'}`
+
 /** A single row has none. */
 const errorText = (standardError: number) => (Number.isNaN(standardError) ? '—' : standardError.toFixed(5))
 
@@ -45,7 +49,10 @@ const errorText = (standardError: number) => (Number.isNaN(standardError) ? '—
 export function measuredOn(comparison: Comparison): string {
   if (comparison.task === 'hiddenStates') {
     const { rows, rowLength, embeddings } = comparison.pruned
-    const sentences = embeddings === undefined ? '' : `, ${embeddings.sentences} sentences embedded by mean pooling`
+    const sentences =
+      embeddings === undefined
+        ? ''
+        : `, ${embeddings.sentences} sentences embedded by ${poolingText(embeddings.pooling)}`
     return `${rows} rows of ${rowLength}${sentences}`
   }
   const { dense } = comparison

@@ -3,7 +3,7 @@ import { emptyPlan } from '../model/plan.ts'
 import { type Task, taskLosses } from '../model/task.ts'
 import { hiddenDistanceObjective } from '../objectives/hiddenDistance.ts'
 import type { PruningPlan, StopSignal, TokenRows } from '../types.ts'
-import { type EmbeddingReport, measureEmbeddings } from './embeddings.ts'
+import { type EmbeddingReport, measureEmbeddings, type Sentences } from './embeddings.ts'
 import { measurePerplexity, type PerplexityReport } from './perplexity.ts'
 
 /** How a pruned model does beside the dense one, by what the model is scored by. `pruned` is undefined without a plan. */
@@ -50,10 +50,7 @@ export async function compare(
   rows: TokenRows,
   task: Task,
   plan: PruningPlan | undefined,
-  {
-    sentences,
-    signal,
-  }: { readonly sentences?: readonly TokenRows[] | undefined; readonly signal?: StopSignal | undefined } = {},
+  { sentences, signal }: { readonly sentences?: Sentences | undefined; readonly signal?: StopSignal | undefined } = {},
 ): Promise<Comparison> {
   if (task === 'hiddenStates') {
     if (plan === undefined) throw new RangeError('hidden states are compared with those of a plan')

@@ -4,12 +4,22 @@ import { writeFileAtomic } from '../format/atomicFile.ts'
 import type { Model } from '../model/model.ts'
 import { withPublicNames } from './publicName.ts'
 
-/** Writes the files that are carried along into `folder`: tokenizer, templates, licence. No path of a person goes with them. */
+/** Settings are smaller; vocabularies, which are larger, name no place. */
+const maxSettingsBytes = 1_000_000
+
+/**
+ * Writes the files that are carried along into `folder`: tokenizer, templates, licence, modules behind an encoder. No path of a person goes
+ * with them, and not the card of the dense model, whose numbers are not the export's.
+ */
 export async function writeAssets(model: Model, folder: string): Promise<void> {
   for (const [name, read] of model.assets) {
+    if (name === 'README.md') continue
     const bytes = await read()
     await mkdir(dirname(join(folder, name)), { recursive: true })
-    await writeFileAtomic(join(folder, name), name === 'tokenizer_config.json' ? published(bytes) : bytes)
+    await writeFileAtomic(
+      join(folder, name),
+      name.endsWith('.json') && bytes.length <= maxSettingsBytes ? published(bytes) : bytes,
+    )
   }
 }
 

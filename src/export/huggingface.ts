@@ -13,6 +13,7 @@ import { tasksOf } from '../model/task.ts'
 import type { BlockKind, ModelConfig, PruningPlan, StackName, StopSignal, WeightStore, WeightTable } from '../types.ts'
 import { writeAssets } from './assets.ts'
 import { configText } from './configText.ts'
+import { denseCardOf } from './denseCard.ts'
 import { exportRecord, withRecord } from './exportRecord.ts'
 import { type ExportForm, type Layout, layoutInPlace, layoutOf, type NewLayer } from './layout.ts'
 import { type MeasuredLoss, modelCard } from './modelCard.ts'
@@ -72,6 +73,7 @@ export async function exportHuggingFace(
     task: tasksOf(model)[0]!,
     baseModel: options.baseModel,
     license: options.license,
+    dense: await denseCardOf(model),
     method: options.method,
     measured: options.measured,
     form,

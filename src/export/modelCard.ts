@@ -1,6 +1,7 @@
 import { basename } from 'node:path'
 import { shownLoss, type Task, taskLosses } from '../model/task.ts'
 import type { Block } from '../types.ts'
+import type { DenseCard } from './denseCard.ts'
 import type { ExportForm } from './layout.ts'
 import { publicName } from './publicName.ts'
 
@@ -29,6 +30,8 @@ export interface ModelCard {
   readonly baseModel?: string | undefined
   /** Licence identifier of the hub: `apache-2.0`. */
   readonly license?: string | undefined
+  /** What the card of the dense model says that still holds; a licence of its own goes before. */
+  readonly dense?: DenseCard | undefined
   /** How the blocks were chosen: `BlockPruner, 128 rows of wikitext2:train`. */
   readonly method?: string | undefined
   readonly form: ExportForm
@@ -67,10 +70,12 @@ export function modelCard(card: ModelCard): string {
   ].join('\n')
 }
 
-function frontMatter({ baseModel, license, form }: ModelCard): string {
+function frontMatter({ baseModel, license, dense = {}, form }: ModelCard): string {
+  const said = license === undefined ? dense : { ...dense, license }
   const lines = [
     ...(baseModel === undefined ? [] : [`base_model: ${JSON.stringify(baseModel)}`]),
-    ...(license === undefined ? [] : [`license: ${JSON.stringify(license)}`]),
+    // a JSON text is a YAML text
+    ...Object.entries(said).map(([key, value]) => `${key}: ${JSON.stringify(value)}`),
     'library_name: transformers',
     'tags:',
     '- pruned',

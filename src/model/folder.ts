@@ -1,10 +1,11 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { CheckpointError } from '../errors.ts'
 import { openCheckpointFile } from '../format/checkpointFile.ts'
 import { openSafetensors } from '../format/safetensors/read.ts'
 import type { ModelConfig, WeightStore } from '../types.ts'
 import type { Architecture } from './architecture.ts'
+import { carriedPaths } from './carriedFiles.ts'
 import { familyOf } from './families.ts'
 import { isGgufPath } from './gguf/open.ts'
 
@@ -22,24 +23,8 @@ const maxConfigBytes = 10_000_000
 /** The largest tokenizer.json published have some 40 MB. */
 const maxAssetBytes = 500_000_000
 
-/** Files an export carries along, in the order they are listed. */
-const assetNames = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'tokenizer.model',
-  'spiece.model',
-  'sentencepiece.bpe.model',
-  'vocab.json',
-  'merges.txt',
-  'vocab.txt',
-  'chat_template.jinja',
-  'chat_template.json',
-  'generation_config.json',
-]
-
-const licencePattern = /^(LICENSE|LICENCE|NOTICE|COPYING)/i
+/** Deeper there are no files of a model: `1_Pooling/config.json`, `additional_chat_templates/rag.jinja`. */
+const maxDepth = 2
 
 /**
  * Opens a folder as `save_pretrained` or a download leaves it: `config.json` beside `model.safetensors`, beside
@@ -57,18 +42,37 @@ export async function openFolder(path: string): Promise<OpenedFolder> {
   const config = await readConfig(join(path, 'config.json'))
   const weights = await openSafetensors(join(path, weightsName(names, path, config)))
   try {
-    return { config, weights, assets: await assetsOf(path, names) }
+    return { config, weights, assets: await assetsOf(path) }
   } catch (error) {
     await weights.close()
     throw error
   }
 }
 
-/** Each is opened once: what cannot be read would be missing when an export is written, after the search. */
-async function assetsOf(path: string, names: readonly string[]): Promise<OpenedFolder['assets']> {
-  const carried = [...assetNames.filter((name) => names.includes(name)), ...names.filter((n) => licencePattern.test(n))]
-  for (const name of carried) await (await openCheckpointFile(join(path, name))).close()
+/** Each is opened once: what cannot be read or is too large would be missing when an export is written, after the search. */
+async function assetsOf(path: string): Promise<OpenedFolder['assets']> {
+  const carried = carriedPaths(await filesBelow(path))
+  for (const name of carried) {
+    const file = await openCheckpointFile(join(path, name))
+    await file.close()
+    checkSize(join(path, name), file.size, maxAssetBytes)
+  }
   return new Map(carried.map((name) => [name, () => readWhole(join(path, name), maxAssetBytes)]))
+}
+
+/** Paths of the files below a folder, with `/` between folders; links lead to files alone, as in the hub's cache. */
+async function filesBelow(root: string, folder = '', depth = 0): Promise<string[]> {
+  const entries = await readdir(join(root, folder), { withFileTypes: true })
+  const found = await Promise.all(
+    entries.map(async (entry): Promise<string[]> => {
+      const name = folder === '' ? entry.name : `${folder}/${entry.name}`
+      if (entry.name.startsWith('.')) return []
+      if (entry.isDirectory()) return depth < maxDepth ? filesBelow(root, name, depth + 1) : []
+      const isFile = entry.isFile() || (await stat(join(root, name)).catch(() => undefined))?.isFile() === true
+      return isFile ? [name] : []
+    }),
+  )
+  return found.flat()
 }
 
 /**
@@ -178,11 +182,14 @@ const classOfFamily: Readonly<Record<Architecture['family'], string>> = {
 async function readWhole(path: string, limit: number): Promise<Uint8Array<ArrayBuffer>> {
   const file = await openCheckpointFile(path)
   try {
-    if (file.size > limit) {
-      throw new CheckpointError(`${path}: has ${file.size} bytes, expected at most ${limit}; is it the right file?`)
-    }
+    checkSize(path, file.size, limit)
     return await file.read(0, file.size)
   } finally {
     await file.close()
   }
+}
+
+function checkSize(path: string, bytes: number, limit: number): void {
+  if (bytes <= limit) return
+  throw new CheckpointError(`${path}: has ${bytes} bytes, expected at most ${limit}; is it the right file?`)
 }

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CheckpointError } from '../errors.ts'
 import type { StopSignal } from '../types.ts'
+import { carriedPaths } from './carriedFiles.ts'
 import { folderOfFile } from './folder.ts'
 import { isGgufPath } from './gguf/open.ts'
 import { hubCachePath } from './hubCache.ts'
@@ -18,7 +19,7 @@ export interface HubOptions {
 
 /**
  * The local path of a model. A folder or a .gguf file is returned as it is, for a .safetensors file its folder; `owner/name` is downloaded into the hub's
- * shared cache, only its configuration, safetensors and tokenizer files, and `owner/name:file.gguf` only that file.
+ * shared cache, only its configuration, safetensors and what an export carries along, and `owner/name:file.gguf` only that file.
  * Throws `CheckpointError` when there is no such model, no access, no network, or nothing in it that can be read.
  */
 export async function resolveModel(reference: string, options: HubOptions = {}): Promise<string> {
@@ -47,10 +48,6 @@ async function isCached(name: string): Promise<boolean> {
   return (await stat(join(hubCachePath(), `models--${name}`)).catch(() => undefined)) !== undefined
 }
 
-/** Configuration, tokenizer, template and licence; nothing that runs. */
-const smallFiles =
-  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^(merges|vocab)\.txt$|\.model$|^chat_template\.jinja$|^(LICEN[CS]E|NOTICE|COPYING)(\.\w+)?$/i
-
 function modelFiles(name: string, paths: readonly string[]): string[] {
   const top = paths.filter((path) => !path.includes('/'))
   if (!top.includes('config.json')) {
@@ -60,7 +57,7 @@ function modelFiles(name: string, paths: readonly string[]): string[] {
   if (weights.length === 0) {
     throw new CheckpointError(`${name}: has no *.safetensors beside config.json; ${adviceFor(paths)}`)
   }
-  return [...top.filter((path) => smallFiles.test(path)), ...weights]
+  return ['config.json', ...carriedPaths(paths), ...weights]
 }
 
 /** One whole model, not a second copy of it: the file or the shards of that name before any other. */

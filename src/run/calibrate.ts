@@ -5,10 +5,11 @@ import { readTwice, taskRows } from '../data/taskRows.ts'
 import { readTexts } from '../data/textSource.ts'
 import { loadTokenizer } from '../data/tokenizer.ts'
 import { CalibrationError } from '../errors.ts'
+import type { Sentences } from '../evaluate/embeddings.ts'
+import { sentencePoolingOf } from '../evaluate/sentencePooling.ts'
 import type { Model } from '../model/model.ts'
 import { type Task, tasksOf } from '../model/task.ts'
 import { trainedPositions } from '../model/trainedPositions.ts'
-import type { TokenRows } from '../types.ts'
 
 /** Where rows of tokens come from and how many. */
 export interface RowsRequest {
@@ -94,18 +95,20 @@ function refuseForeignOptions(model: Model, task: Task, { tokens, texts, lossOn 
 const comparedSentences = 300
 
 /** Sentences of the text that `request` names, where `model` is an encoder scored by its hidden states. */
-export async function readSentences(model: Model, request: RowsRequest): Promise<TokenRows[] | undefined> {
+export async function readSentences(model: Model, request: RowsRequest): Promise<Sentences | undefined> {
   if (model.architecture.family !== 'encoder' || taskOf(model, request.task) !== 'hiddenStates') return undefined
   if (request.tokens !== undefined) return undefined
   const source = await readTexts(request.dataset, request.column === undefined ? {} : { column: request.column })
   const tokenizer = await loadTokenizer(model.assets, model.sizes['V']!)
   const pad = model.config['pad_token_id']
-  return sentenceRows(source, tokenizer, {
+  const pooling = await sentencePoolingOf(model)
+  const batches = sentenceRows(source, tokenizer, {
     sentences: comparedSentences,
     // attention does not see it: any token will do
     padTokenId: typeof pad === 'number' && pad >= 0 ? pad : 0,
     rowLength: request.seqlen,
   })
+  return { batches, pooling }
 }
 
 /** `asked`, or the task to score `model` by when none is asked for. Throws `CalibrationError` for a task it has no head for. */

@@ -5,6 +5,7 @@ import { describeMemory, freeMemory, type MemoryPlan, planMemory } from '../engi
 import { sliceRows } from '../engine/rowsStore.ts'
 import { type EngineOptions, openEngine } from '../engine/threadEngine.ts'
 import { PlanError } from '../errors.ts'
+import type { Sentences } from '../evaluate/embeddings.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Method } from '../methods/method.ts'
 import type { MethodOptions } from '../methods/options.ts'
@@ -55,7 +56,7 @@ export interface Prepared {
   readonly rows: PackedRows
   readonly searchRows: TokenRows
   readonly checkRows: TokenRows | undefined
-  readonly evaluation: { readonly rows: PackedRows; readonly sentences: TokenRows[] | undefined } | undefined
+  readonly evaluation: { readonly rows: PackedRows; readonly sentences: Sentences | undefined } | undefined
   /** The loss of the task, by what the run was asked for, on some rows of a model in some engine. */
   readonly lossOn: (rows: TokenRows, engine?: Engine) => RowObjective
   readonly ignored: number | undefined

@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { paddedRows } from '../../src/data/paddedRows.ts'
 import { openLocalEngine } from '../../src/engine/localEngine.ts'
 import { embeddingsOf, measureEmbeddings } from '../../src/evaluate/embeddings.ts'
+import { meanPooling } from '../../src/evaluate/sentencePooling.ts'
 import { describeModel } from '../../src/model/describe.ts'
 import { openFolder } from '../../src/model/folder.ts'
 import { emptyPlan, withoutBlock } from '../../src/model/plan.ts'
@@ -39,7 +40,7 @@ describe('embeddings of sentences', () => {
   })
 
   it('are compared by their cosine, with the spread over sentences', async () => {
-    const same = await measureEmbeddings(engine, [padded], emptyPlan)
+    const same = await measureEmbeddings(engine, { batches: [padded], pooling: meanPooling }, emptyPlan)
     expect(same.sentences).toBe(4)
     expect(same.meanCosine).toBeCloseTo(1, 12)
     expect(same.leastCosine).toBeCloseTo(1, 12)
@@ -47,7 +48,7 @@ describe('embeddings of sentences', () => {
     const [dense, pruned] = [await embeddingsOf(engine, padded, emptyPlan), await embeddingsOf(engine, padded, plan)]
     const cosines = dense.map((a, row) => a.reduce((sum, value, i) => sum + value * pruned[row]![i]!, 0))
     const mean = cosines.reduce((a, b) => a + b) / 4
-    const moved = await measureEmbeddings(engine, [padded], plan)
+    const moved = await measureEmbeddings(engine, { batches: [padded], pooling: meanPooling }, plan)
     expect(moved.meanCosine).toBeCloseTo(mean, 12)
     expect(moved.leastCosine).toBeCloseTo(Math.min(...cosines), 12)
     expect(moved.deviation).toBeCloseTo(Math.sqrt(cosines.reduce((sum, c) => sum + (c - mean) ** 2, 0) / 3), 12)

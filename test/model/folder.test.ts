@@ -1,8 +1,9 @@
 import { copyFile, mkdir, readdir, symlink, truncate, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { CheckpointError } from '../../src/errors.ts'
+import { carriedPaths } from '../../src/model/carriedFiles.ts'
 import { folderOfFile, openFolder } from '../../src/model/folder.ts'
 import { resolveModel } from '../../src/model/hub.ts'
 import { rawFile, scratchFolder } from '../format/safetensors/rawFile.ts'
@@ -82,25 +83,35 @@ describe('a model folder', () => {
     await weights.close()
   })
 
-  it('carries tokenizer, template, generation settings and licences along, read when asked for, and nothing else', async () => {
+  it('carries along whatever is not weights, training, data or code, read when asked for', async () => {
     const carried = [
-      'tokenizer.json',
-      'tokenizer_config.json',
-      'merges.txt',
-      'chat_template.jinja',
-      'LICENSE',
-      'LICENSE.md',
-      'NOTICE',
+      ...['tokenizer.json', 'merges.txt', 'tekken.json', 'source.spm', 'target.spm', 'spiece.model', 'vocab.bpe'],
+      ...[
+        'chat_template.jinja',
+        'additional_chat_templates/rag.jinja',
+        'preprocessor_config.json',
+        'processor_config.json',
+      ],
+      ...['modules.json', 'config_sentence_transformers.json', 'sentence_bert_config.json', '1_Pooling/config.json'],
+      ...['2_Dense/config.json', '2_Dense/model.safetensors', 'tokenization_own.py'],
+      ...['LICENSE', 'LICENSE.md', 'NOTICE', 'license', 'README.md'],
     ]
-    const left = ['README.md', 'preprocessor_config.json', 'training_args.bin', 'events.out', 'license']
+    const left = [
+      ...['pytorch_model.bin', 'optimizer.pt', 'pytorch_model.bin.index.json', 'flax_model.msgpack', 'rust_model.ot'],
+      ...['onnx/model.onnx', 'onnx/config.json', 'checkpoint-5/trainer_state.json', 'runs/a/events.out.tfevents'],
+      ...['trainer_state.json', 'eval_results.json', 'modeling_own.py', 'picture.png', 'train.csv', 'NOTES.md', '.env'],
+      ...['other/config.json', 'other/tokenizer.json', 'run/journal.jsonl', 'run/plan.json', '.git/config.txt'],
+    ]
     const files = Object.fromEntries([...carried, ...left].map((name) => [name, `content of ${name}`]))
-    const folder = await folderWith({ 'config.json': '{}', 'model.safetensors': { weights: 'a' }, ...files })
+    const folder = await folderWith({ 'config.json': '{}', 'model.safetensors': { weights: 'a' } })
+    for (const [name, content] of Object.entries(files)) {
+      await mkdir(dirname(join(folder, name)), { recursive: true })
+      await writeFile(join(folder, name), content)
+    }
     const { weights, assets } = await openFolder(folder)
-    // a licence is one however it is written
-    expect([...assets.keys()]).toEqual([
-      ...carried.toSorted((a, b) => +/^[A-Z]/.test(a) - +/^[A-Z]/.test(b)),
-      'license',
-    ])
+    expect([...assets.keys()]).toEqual(carried.toSorted())
+    // the same of a hub's repository
+    expect(carriedPaths([...Object.keys(files), 'config.json', 'model.safetensors'])).toEqual(carried.toSorted())
     await writeFile(join(folder, 'LICENSE'), 'changed since')
     expect(new TextDecoder().decode(await assets.get('LICENSE')!())).toBe('changed since')
     await truncate(join(folder, 'merges.txt'), 600_000_000)
@@ -108,6 +119,7 @@ describe('a model folder', () => {
       'merges.txt: has 600000000 bytes, expected at most 500000000',
     )
     await weights.close()
+    await expect(openFolder(folder)).rejects.toThrow('merges.txt: has 600000000 bytes')
   })
 })
 

@@ -87,11 +87,12 @@ describe('resolveModel', () => {
     expect(hub.requests).toEqual([])
   })
 
-  test('downloads configuration, weights and tokenizer, and nothing else', async () => {
+  test('downloads configuration, weights and what an export carries along, and nothing else', async () => {
     const folder = await resolveModel('owner/small')
     expect(folder).toBe(join(cache, 'models--owner--small', 'snapshots', commit))
     expect((await readdir(folder)).sort()).toEqual([
       'LICENSE',
+      'README.md',
       'config.json',
       'generation_config.json',
       'model.safetensors',
