@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Method } from '../methods/method.ts'
-import { flagNameOf, type MethodOption, type MethodOptions, type OptionValue } from '../methods/options.ts'
+import { flagNameOf, isPlanPath, type MethodOption, type MethodOptions, type OptionValue } from '../methods/options.ts'
 import { defaultMethod, methodOf, methods, searches, searchOf } from '../methods/registry.ts'
 import { partsOfList } from '../model/blockList.ts'
 import { decimalNumber, oneOf } from './options.ts'
@@ -69,7 +69,9 @@ export function optionOf(name: string, option: MethodOption): Option {
   if (option.type === 'flag') return new Option(option.default ? `--no-${flag}` : `--${flag}`, says)
   if (option.type === 'list') return new Option(`--${flag} <list>`, says).argParser(partsOfList)
   if (option.type === 'choice') {
-    return new Option(`--${flag} <name>`, says).choices(option.choices).argParser(oneOf(option.choices))
+    const parse = oneOf(option.choices)
+    if (!option.orPlan) return new Option(`--${flag} <name>`, says).choices(option.choices).argParser(parse)
+    return new Option(`--${flag} <name|plan.json>`, says).argParser((text) => (isPlanPath(text) ? text : parse(text)))
   }
   return new Option(`--${flag} <${option.whole ? 'n' : 'x'}>`, says).argParser(decimalNumber)
 }

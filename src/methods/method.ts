@@ -50,6 +50,8 @@ export interface MethodContext extends Scope {
   readonly distance: (measure: OutputDistance, options?: { readonly topK?: number | undefined }) => RowObjective
   /** What may go in a step, and come back; for loops over any candidates. */
   readonly moves: Moves
+  /** The plan that a search was told to improve. */
+  readonly toImprove?: PruningPlan | undefined
   readonly engine: Engine
   readonly rows: TokenRows
   readonly seed: number

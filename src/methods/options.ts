@@ -3,7 +3,13 @@ import { suggestionFor } from '../nearestName.ts'
 
 /** One option of a method or a search: a flag of the command line, a key of the library's options and an entry of plan.json. */
 export type MethodOption = { readonly says: string } & (
-  | { readonly type: 'choice'; readonly choices: readonly string[]; readonly default: string }
+  | {
+      readonly type: 'choice'
+      readonly choices: readonly string[]
+      readonly default: string
+      /** The path of a plan will do as well. */
+      readonly orPlan?: true
+    }
   /** Absent default: the option is off. */
   | {
       readonly type: 'number'
@@ -25,8 +31,13 @@ export type OptionValue = string | number | boolean | readonly string[]
 /** Options whose method is known only when the program runs. */
 export type MethodOptions = Readonly<Record<string, OptionValue | undefined>>
 
+/** The path of a plan.json, where a name could stand as well. */
+export type PlanPath = `${string}.json`
+
+export const isPlanPath = (text: string): text is PlanPath => text.endsWith('.json')
+
 type ValueOf<Option> = Option extends { readonly type: 'choice'; readonly choices: readonly (infer Choice)[] }
-  ? Choice
+  ? Choice | (Option extends { readonly orPlan: true } ? PlanPath : never)
   : Option extends { readonly type: 'number' }
     ? number
     : Option extends { readonly type: 'list' }
@@ -64,8 +75,10 @@ export function checkValue(name: string, option: MethodOption, value: OptionValu
   const flag = `--${flagNameOf(name)}`
   if (option.type === 'choice') {
     if (typeof value === 'string' && option.choices.includes(value)) return
+    if (option.orPlan && typeof value === 'string' && isPlanPath(value)) return
     const advice = suggestionFor(String(value), option.choices)
-    throw new PlanError(`${flag} ${value}: expected one of ${option.choices.join(', ')}${advice}`)
+    const others = option.orPlan ? ', or the path of a plan.json' : ''
+    throw new PlanError(`${flag} ${value}: expected one of ${option.choices.join(', ')}${others}${advice}`)
   }
   if (option.type === 'number') {
     const isInside = typeof value === 'number' && value >= option.from && value <= option.to

@@ -31,6 +31,7 @@ import type { AnyPruneRequest } from './pruneRequest.ts'
 import { checkRunDirectory } from './replaceable.ts'
 import { promptsIfAny, type ReadyPrompts, readyPrompts } from './samples.ts'
 import { checkRowCount, checkStockLayout, type ResolvedSearch, resolveSearch } from './searchRequest.ts'
+import { budgetOfPlan, checkPlanToImprove, readPlanToImprove, recordedStart } from './startPlan.ts'
 import { versions } from './versions.ts'
 
 /** A run whose request was found to make sense: everything is read, nothing is measured. */
@@ -47,6 +48,8 @@ export interface Prepared {
   readonly keep: ReadonlySet<BlockId>
   /** The plan that the search begins at. */
   readonly start: PruningPlan
+  /** The plan that its search was told to improve. */
+  readonly toImprove: PruningPlan | undefined
   /** Without all that the method may remove. */
   readonly most: PruningPlan
   /** What samples are to continue; undefined: none are asked for. */
@@ -85,7 +88,10 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
     await model.weights.close()
   }
   try {
-    const goal = await goalOf(model, method, options, searching, request)
+    const toImprove = await readPlanToImprove(model, searching, request)
+    const budget = request.budget ?? (toImprove && budgetOfPlan(model, toImprove))
+    const goal = await goalOf(model, method, options, searching, { ...request, budget })
+    if (toImprove !== undefined) checkPlanToImprove(model, toImprove, goal)
     await checkRunDirectory(request.output, request.force === true)
     if (request.export !== false) await checkDestinations(model, undefined, inRunDirectory(model, request))
     const texts = await readTextsOf(model, searching, request)
@@ -112,6 +118,7 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
       method,
       options,
       searching,
+      toImprove,
       ...goal,
       ...texts,
       prompts,
@@ -187,7 +194,7 @@ async function promptsOf(model: Model, memory: MemoryPlan, { continuations = 0, 
 }
 
 async function inputsOf(
-  { model, engineOptions, method, options, searching, kinds, budget, rows, task }: Omit<Prepared, 'inputs'>,
+  { model, engineOptions, method, options, searching, toImprove, kinds, budget, rows, task }: Omit<Prepared, 'inputs'>,
   request: AnyPruneRequest,
 ): Promise<RunInputs> {
   const { outputNorms, arithmetic, seed } = request
@@ -207,6 +214,7 @@ async function inputsOf(
       ...(arithmetic === 'released' && { arithmetic }),
       ...options,
       ...searching.recorded,
+      ...(toImprove && { start: recordedStart(toImprove) }),
       ...recordedProtection(request),
     },
     calibration: rows.description,

@@ -79,13 +79,14 @@ function stepsOf(
   { signal }: Pick<AnyPruneRequest, 'signal'>,
   { engine, objective: loss, followed, isReached }: GivenToMethod,
 ): Steps {
-  const { model, method, options, searching, kinds, keep, start, searchRows, checkRows, inputs } = prepared
+  const { model, method, options, searching, kinds, keep, start, toImprove, searchRows, checkRows, inputs } = prepared
   const compared = objectivesOf(prepared, engine)
   const context: MethodContext = {
     model,
     start,
     kinds,
     keep,
+    toImprove,
     objective: loss,
     pooled: followed(pooledLoss(prepared, engine)),
     distance: (measure, chosen) => followed(distanceObjective(engine, searchRows, measure, chosen)),

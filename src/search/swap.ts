@@ -18,7 +18,8 @@ export const search = defineMethod({
       type: 'choice',
       choices: ['fast', 'exact'],
       default: 'fast',
-      says: 'the search whose plan is improved',
+      orPlan: true,
+      says: 'the search whose plan is improved, or a plan.json to improve, whose blocks may come back',
     },
     patience: {
       type: 'number',

@@ -57,7 +57,8 @@ function ownText({ name, title, paper, unit, cost, note, options, role }: Method
 
 function valuesOf(option: MethodOption): string {
   if (option.type === 'choice') {
-    return [option.default, ...option.choices.filter((choice) => choice !== option.default)].join(', ')
+    const others = option.choices.filter((choice) => choice !== option.default)
+    return [option.default, ...others, ...(option.orPlan ? ['plan.json'] : [])].join(', ')
   }
   if (option.type === 'number') return `${option.default ?? 'off'}, ${option.from} to ${option.to}`
   if (option.type === 'list') return 'names, with commas between'
