@@ -5,24 +5,25 @@ import type { Block, BlockId, PruningPlan, PruningStep, RowObjective } from '../
 /** A toy decoder of `layers` layers whose attention has 1 and whose mlp has `mlpParameters` parameters. */
 export function toyModel(layers: number, mlpParameters = 3): Model {
   const sizes = { D: 1, K: 1, F: mlpParameters }
-  const blocks = Array.from({ length: layers }, (_, layer) =>
-    (['attention', 'mlp'] as const).map(
-      (kind) =>
-        ({
-          id: `decoder.${layer}.${kind}`,
-          kind,
-          stack: 'decoder',
-          layer,
-          units: kind === 'mlp' ? mlpParameters : 1,
-          parameters: kind === 'mlp' ? mlpParameters : 1,
-          weights: { oProj: [`${layer}.${kind}`, kind === 'mlp' ? 'D F' : 'D K'] },
-        }) as unknown as Block,
-    ),
-  ).flat()
   const kinds = [
     { kind: 'attention', unit: 'K', form: () => ({}) },
     { kind: 'mlp', unit: 'F', form: () => ({}) },
-  ]
+  ] as const
+  const blocks = Array.from({ length: layers }, (_, layer) =>
+    kinds.map(
+      (table) =>
+        ({
+          id: `decoder.${layer}.${table.kind}`,
+          kind: table.kind,
+          table,
+          stack: 'decoder',
+          layer,
+          units: table.kind === 'mlp' ? mlpParameters : 1,
+          parameters: table.kind === 'mlp' ? mlpParameters : 1,
+          weights: { oProj: [`${layer}.${table.kind}`, table.kind === 'mlp' ? 'D F' : 'D K'] },
+        }) as unknown as Block,
+    ),
+  ).flat()
   const parameters = blocks.reduce((total, block) => total + block.parameters, 0)
   return {
     id: 'toy',
