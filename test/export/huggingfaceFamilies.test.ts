@@ -27,6 +27,7 @@ const fixtures = [
     'gpt2-odd-heads',
     'phi3-partial',
     'opt-narrow-embeddings',
+    'seed_oss-biases',
   ].map((name) => `tiny-variants/${name}`),
   ...['baichuan-7b', 'baichuan-13b'].map((name) => `tiny-variants/${name}`),
   ...['bart-uneven', 'bart-untied', 'bert-headless', 't5-wide-heads'].map((name) => `tiny-encoders/${name}`),

@@ -30,7 +30,8 @@ function modelOf(stacks: Readonly<Partial<Record<StackName, Shape>>>): Model {
 function blockOf(stack: StackName, layer: number, kind: BlockKind, form: object): Block {
   const id: BlockId = `${stack}.${layer}.${kind}`
   const weights = 'outputNorm' in form ? { outputNorm: [`${id}.norm`, 'D'] as const } : {}
-  return { id, kind, stack, layer, units: 2, parameters: 0, weights }
+  const table = { kind, unit: 'K' as const, weights: () => ({}), form: () => form }
+  return { id, kind, stack, layer, units: 2, parameters: 0, weights, table } as unknown as Block
 }
 
 const plan = (...blocks: string[]): PruningPlan => ({ blocks: blocks as BlockId[], units: {} })

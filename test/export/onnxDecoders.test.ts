@@ -41,6 +41,7 @@ const variants = [
     'qwen3-wide-heads',
     'qwen3-yarn',
     'phi3-short',
+    'seed_oss-biases',
   ],
 ].map((name) => `tiny-variants/${name}`)
 
