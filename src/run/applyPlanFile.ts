@@ -67,12 +67,12 @@ export async function applyPlanFile(request: ApplyRequest): Promise<ExportedForm
     const steps = stepsOf(source.file, request)
     const plan = await planFor(model, source, { ...request, steps })
     const formats = request.formats ?? defaultFormats(model)
-    await checkPlanFormats(model, plan, formats)
     // a folder that was meant for another format holds a GGUF file as well
     const isPlace =
       formats.length === 1 && (request.formats !== undefined || formats[0] !== 'gguf' || isGgufPath(output))
     const pathOf = (format: Format) => (isPlace ? output : join(output, exportNames[format]))
     await checkDestinations(model, plan, { ...request, formats, pathOf })
+    await checkPlanFormats(model, plan, formats)
     const rows = fixedRows(model)
     const objective = (of: Engine) => stateSizeObjective(of, rows)
     const [expectedLoss = Number.NaN] = await objective(engine).evaluate([plan], signal)
