@@ -10,7 +10,7 @@ type Start = 'fast' | 'exact' | PlanPath
 /** The steps that `swap` and `evolve` improve on. */
 export function firstSteps(context: MethodContext, start: Start): Steps {
   if (isPlanPath(start)) return givenStep(context)
-  return { fast, exact }[start].run(context, {})
+  return start === 'fast' ? fast.run(context, { floating: false }) : exact.run(context, {})
 }
 
 /** The passes that they take. */
