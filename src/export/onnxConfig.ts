@@ -4,8 +4,8 @@ import { stackSizes } from '../model/plan.ts'
 import type { ModelConfig } from '../types.ts'
 import { cachedAttentions } from './onnxCaches.ts'
 import type { ComposedOnnx } from './onnxGraph.ts'
+import { longestRow, maxPositions } from './onnxModelInputs.ts'
 import type { OnnxDtype } from './onnxProducts.ts'
-import { longestRow, maxPositions } from './onnxSurroundings.ts'
 
 /** Families that transformers.js has no name for, under the name of one that it runs in the same way. */
 const modelTypes: Readonly<Record<string, string>> = { baichuan: 'llama' }

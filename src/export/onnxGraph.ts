@@ -3,9 +3,9 @@ import type { Head, Program, Stage } from '../graph/program.ts'
 import { programOf } from '../graph/program.ts'
 import type { Model } from '../model/model.ts'
 import { cachedAttentions, KeyValueCaches } from './onnxCaches.ts'
+import { ModelInputs, type Side } from './onnxModelInputs.ts'
 import type { OnnxAttention, OnnxDtype } from './onnxProducts.ts'
-import { headStage, Sheet } from './onnxSheet.ts'
-import { type Side, Surroundings } from './onnxSurroundings.ts'
+import { headStage, StageWriter } from './onnxStageWriter.ts'
 import { type OnnxGraph, OnnxWriter } from './onnxWriter.ts'
 
 /** A graph and the name that transformers.js has for its file. */
@@ -50,28 +50,28 @@ export function composeOnnx(model: Model, dtype: OnnxDtype, attention: OnnxAtten
 }
 
 function composeDecoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
-  const { sheet } = startDecoder(model, dtype, () => ({ reads: 'past' }))
-  sheet.run(program.stages)
-  return [{ file: 'model', ...finishLogits(sheet, model, program) }]
+  const { stages } = startDecoder(model, dtype, () => ({ reads: 'past' }))
+  stages.run(program.stages)
+  return [{ file: 'model', ...finishLogits(stages, model, program) }]
 }
 
 function composeEncoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
-  const sheet = startRow(model, dtype)
-  sheet.run(program.stages)
+  const stages = startRow(model, dtype)
+  stages.run(program.stages)
   const head = program.heads?.logits
-  if (head === undefined) return [{ file: 'model', ...finishStates(sheet, model, 'hidden') }]
-  if (head.readsFirst) sheet.setState('hidden', firstPosition(sheet))
-  const logits = sheet.place(headOf(head), head.graph)
+  if (head === undefined) return [{ file: 'model', ...finishStates(stages, model, 'hidden') }]
+  if (head.readsFirst) stages.setState('hidden', firstPosition(stages))
+  const logits = stages.place(headOf(head), head.graph)
   const { C, V } = model.sizes as { C: number; V: number }
   const isClassifier = 'classifier' in model.outer
   const dims = ['batch_size', ...(head.readsFirst ? [] : ['sequence_length']), isClassifier ? C : V]
-  return [{ file: 'model', ...finish(sheet, logits, 'logits', dims) }]
+  return [{ file: 'model', ...finish(stages, logits, 'logits', dims) }]
 }
 
 function composeEncoderDecoder(model: Model, program: Program, dtype: OnnxDtype): ComposedOnnx[] {
   const encoder = startRow(model, dtype)
   encoder.run(program.stages.filter(({ ids }) => ids === 'ids'))
-  const { sheet: decoder, caches } = startDecoder(model, dtype, (caches) => ({ reads: 'memory', caches }))
+  const { stages: decoder, caches } = startDecoder(model, dtype, (caches) => ({ reads: 'memory', caches }))
   const readsMemory = cachedAttentions(model, 'crossAttention').length > 0
   if (readsMemory) decoder.setState('memory', unseenMemory(decoder, caches, model))
   decoder.run(program.stages.filter(({ ids }) => ids === 'decoderIds'))
@@ -81,22 +81,22 @@ function composeEncoderDecoder(model: Model, program: Program, dtype: OnnxDtype)
   ]
 }
 
-function startRow(model: Model, dtype: OnnxDtype): Sheet {
+function startRow(model: Model, dtype: OnnxDtype): StageWriter {
   const writer = new OnnxWriter()
-  const surroundings = new Surroundings(writer, model, { reads: 'row' }, 'float32')
-  return new Sheet(writer, model, dtype, surroundings, undefined)
+  const modelInputs = new ModelInputs(writer, model, { reads: 'row' }, 'float32')
+  return new StageWriter(writer, model, dtype, modelInputs, undefined)
 }
 
 function startDecoder(model: Model, dtype: OnnxDtype, sideOf: (caches: KeyValueCaches) => Side) {
   const precision = dtype === 'fp16' ? 'float16' : 'float32'
   const writer = new OnnxWriter()
   const caches = new KeyValueCaches(writer, model, precision)
-  const surroundings = new Surroundings(writer, model, sideOf(caches), precision)
-  return { caches, sheet: new Sheet(writer, model, dtype, surroundings, caches) }
+  const modelInputs = new ModelInputs(writer, model, sideOf(caches), precision)
+  return { caches, stages: new StageWriter(writer, model, dtype, modelInputs, caches) }
 }
 
 /** What of the encoder's output (B,S,D) has no keys and values in the cache yet: everything in the first call, later nothing. */
-function unseenMemory({ writer }: Sheet, caches: KeyValueCaches, { sizes }: Model): string {
+function unseenMemory({ writer }: StageWriter, caches: KeyValueCaches, { sizes }: Model): string {
   const dims = ['batch_size', 'encoder_sequence_length', sizes['D']!]
   const memory = writer.input({ name: 'encoder_hidden_states', type: 'float32', dims })
   const seen = caches.pastLength('crossAttention')
@@ -114,38 +114,38 @@ const headOf = ({ weights, graph }: Head): Stage => ({
   graph: () => graph,
 })
 
-function finishLogits(sheet: Sheet, { id, sizes }: Model, { heads }: Program): OnnxGraph {
+function finishLogits(stages: StageWriter, { id, sizes }: Model, { heads }: Program): OnnxGraph {
   if (heads === undefined) throw new RangeError(`${id}: a decoder without a head`)
-  sheet.setState('hidden', lastPositions(sheet))
-  const logits = sheet.place(headOf(heads.logits), heads.logits.graph)
-  return finish(sheet, logits, 'logits', ['batch_size', 'num_logits', sizes['V']!])
+  stages.setState('hidden', lastPositions(stages))
+  const logits = stages.place(headOf(heads.logits), heads.logits.graph)
+  return finish(stages, logits, 'logits', ['batch_size', 'num_logits', sizes['V']!])
 }
 
-function finishStates(sheet: Sheet, { sizes }: Model, state: string): OnnxGraph {
-  return finish(sheet, sheet.state(state), 'last_hidden_state', ['batch_size', 'sequence_length', sizes['D']!])
+function finishStates(stages: StageWriter, { sizes }: Model, state: string): OnnxGraph {
+  return finish(stages, stages.state(state), 'last_hidden_state', ['batch_size', 'sequence_length', sizes['D']!])
 }
 
-function finish({ writer }: Sheet, value: string, name: string, dims: readonly (string | number)[]): OnnxGraph {
+function finish({ writer }: StageWriter, value: string, name: string, dims: readonly (string | number)[]): OnnxGraph {
   writer.node('Identity', [writer.as(value, 'float32')], name)
   writer.output({ name, type: 'float32', dims })
   return writer.finish()
 }
 
 /** Cuts `hidden` (B,T,D) to its last `num_logits_to_keep` positions: the head is the widest product of a model. */
-function lastPositions(sheet: Sheet): string {
-  const { writer } = sheet
+function lastPositions(stages: StageWriter): string {
+  const { writer } = stages
   const count = writer.input({ name: 'num_logits_to_keep', type: 'int64', dims: [] })
   const from = writer.node('Neg', [writer.node('Reshape', [count, writer.int64('shape_1', [1])], 'keep')], 'keep_from')
-  const hidden = writer.as(sheet.state('hidden'), 'float32')
+  const hidden = writer.as(stages.state('hidden'), 'float32')
   const kept = writer.node('Slice', [hidden, from, int64Max(writer), writer.int64('axes_1', [1])], 'kept_hidden')
   writer.setPrecision(kept, 'float32')
   return kept
 }
 
 /** `hidden` (B,T,D) → (B,D), of which a row's class is read. */
-function firstPosition(sheet: Sheet): string {
-  const { writer } = sheet
-  const hidden = writer.as(sheet.state('hidden'), 'float32')
+function firstPosition(stages: StageWriter): string {
+  const { writer } = stages
+  const hidden = writer.as(stages.state('hidden'), 'float32')
   const first = writer.node('Gather', [hidden, writer.int64('zero', [0], [])], 'first_hidden', { axis: { int: 1 } })
   writer.setPrecision(first, 'float32')
   return first

@@ -8,8 +8,8 @@ import { findRole, keptRuns, lengthOf, pieceAxes, pieceRuns, shapeOf, sliceTenso
 import type { Model } from '../model/model.ts'
 import { blockSizes, stackSizes } from '../model/plan.ts'
 import type { KeyValueCaches } from './onnxCaches.ts'
+import type { ModelInputs } from './onnxModelInputs.ts'
 import { type OnnxDtype, writeEmbedding, writeLinear } from './onnxProducts.ts'
-import type { Surroundings } from './onnxSurroundings.ts'
 import type { WeightValues } from './onnxWeights.ts'
 import type { OnnxWriter, Precision } from './onnxWriter.ts'
 
@@ -28,11 +28,11 @@ const staysHalf = [
 type FixedNumbers = Extract<InputSource, { from: 'constant' }>
 
 /** Where the stages of a model are written one after the other: names made unique by the stage's, weights as constants. */
-export class Sheet {
+export class StageWriter {
   readonly writer: OnnxWriter
   readonly #model: Model
   readonly #dtype: OnnxDtype
-  readonly #surroundings: Surroundings
+  readonly #modelInputs: ModelInputs
   readonly #caches: KeyValueCaches | undefined
   readonly #states = new Map<string, string>()
 
@@ -40,13 +40,13 @@ export class Sheet {
     writer: OnnxWriter,
     model: Model,
     dtype: OnnxDtype,
-    surroundings: Surroundings,
+    modelInputs: ModelInputs,
     caches: KeyValueCaches | undefined,
   ) {
     this.writer = writer
     this.#model = model
     this.#dtype = dtype
-    this.#surroundings = surroundings
+    this.#modelInputs = modelInputs
     this.#caches = caches
   }
 
@@ -158,9 +158,9 @@ export class Sheet {
       case 'state':
         return this.state(stage.reads[source.name] ?? source.name)
       case 'environment':
-        return this.#surroundings.environment(source.of, isFused)
+        return this.#modelInputs.environment(source.of, isFused)
       case 'data':
-        return this.#surroundings.data(source.name)
+        return this.#modelInputs.data(source.name)
       case 'cache':
         return this.#cachesOf(stage).past(stage.block!, source.part)
       case 'constant':

@@ -28,7 +28,7 @@ export type Side =
  * What a graph reads besides weights and states, written in operators from the inputs that transformers.js gives. T are the
  * positions of this call, P those before it, S = P + T.
  */
-export class Surroundings {
+export class ModelInputs {
   readonly #writer: OnnxWriter
   readonly #model: Model
   readonly #side: Side
