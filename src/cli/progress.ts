@@ -2,6 +2,7 @@ import { createLogUpdate } from 'log-update'
 import { shownLoss, type Task, taskLosses } from '../model/task.ts'
 import type { PruneProgress } from '../run/pruneRequest.ts'
 import { bytes, duration, progressText } from './progressText.ts'
+import { warningOfRatio } from './whatRatiosCost.ts'
 
 /** Shows how far a run is: a nested bar on a terminal, plain lines in a log, or nothing. Always on stderr. */
 export interface ProgressDisplay {
@@ -39,7 +40,11 @@ function describer(): (progress: PruneProgress) => string | undefined {
         const { source, prediction } = rows.description
         const text = `${rows.rows} rows of ${rows.rowLength} tokens from ${source}`
         const predicted = prediction === undefined ? '' : `, ${prediction}`
-        return `${model.id}: ${model.blocks.length} blocks, ${model.parameters} parameters; ${text}${predicted}`
+        const warning = warningOfRatio(model, task, progress.budget)
+        return [
+          `${model.id}: ${model.blocks.length} blocks, ${model.parameters} parameters; ${text}${predicted}`,
+          ...(warning === undefined ? [] : [warning]),
+        ].join('\n')
       }
       case 'resumed':
         return `resuming: ${progress.evaluations} evaluations are in the journal`

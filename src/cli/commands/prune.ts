@@ -27,6 +27,7 @@ import {
 import { startProgress } from '../progress.ts'
 import { samplesText } from '../samplesText.ts'
 import { table } from '../table.ts'
+import { whatAFifthDid } from '../whatRatiosCost.ts'
 
 interface PruneOptions extends SharedOptions, TextOptions, ExportOptions {
   readonly output: string
@@ -173,9 +174,6 @@ function withAmountOptions(command: Command): Command {
 }
 
 const blocksOrAll = (text: string) => (text === 'all' ? text : wholeNumber(text))
-
-/** Measured: see the table of searches in the README. */
-const whatAFifthDid = '0.2 took SmolLM2-135M from a held-out perplexity of 64 to 169: small models have little to spare'
 
 const helpAfter = `
 Examples:
