@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { pruneAny } from '../../src/run/pruneModel.ts'
 import type { AnyPruneRequest } from '../../src/run/pruneRequest.ts'
+import { blockpruner } from './commandLine.ts'
 
 const newFolder = () => mkdtempSync(join(tmpdir(), 'extended-'))
 const planIn = (folder: string) => readFileSync(join(folder, 'plan.json'), 'utf8')
@@ -66,6 +67,32 @@ describe('a run that is asked for more in the same folder', () => {
     expect(file.plan.blocks).toEqual(JSON.parse(before).plan.blocks.slice(0, 1))
     expect(evaluated).toBe(0)
   })
+
+  it('killed in the middle of the extension keeps its plan, and ends with the same bytes', async () => {
+    const [extended, atOnce] = [newFolder(), newFolder()]
+    const size = ['--nsamples', '2', '--seqlen', '32', '--threads', '1', '--no-export', '--json', '--search', 'exact']
+    const ask = (output: string, remove: number) => ['prune', '--output', output, '--remove', `${remove}`, ...size]
+    const evaluations = () => readFileSync(join(extended, 'journal.jsonl'), 'utf8').split('\n').length
+    expect(await blockpruner(ask(extended, 2))).toMatchObject({ code: 0 })
+    const [before, known] = [planIn(extended), evaluations()]
+    const killed = await blockpruner(ask(extended, 6), (kill) => {
+      const watch = setInterval(() => {
+        if (evaluations() < known + 5) return
+        clearInterval(watch)
+        kill('SIGKILL')
+      }, 2)
+    })
+    expect(killed.signal).toBe('SIGKILL')
+    const middle = evaluations()
+    expect(JSON.parse(planIn(extended)).steps.slice(0, 2)).toEqual(JSON.parse(before).steps)
+    const again = await blockpruner(ask(extended, 6))
+    expect(again.code, again.stderr).toBe(0)
+    expect(await blockpruner(ask(atOnce, 6))).toMatchObject({ code: 0 })
+    expect(planIn(extended)).toBe(planIn(atOnce))
+    const lines = (folder: string) => readFileSync(join(folder, 'journal.jsonl'), 'utf8').trimEnd().split('\n').slice(1)
+    expect(lines(extended).toSorted()).toEqual(lines(atOnce).toSorted())
+    expect(lines(extended).length).toBeGreaterThan(middle)
+  }, 120_000)
 
   it('is still refused where anything else differs', async () => {
     const folder = newFolder()
