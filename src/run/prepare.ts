@@ -4,33 +4,28 @@ import { testedOptions } from '../engine/chooseDevice.ts'
 import { describeMemory, freeMemory, type MemoryPlan, planMemory } from '../engine/memory.ts'
 import { sliceRows } from '../engine/rowsStore.ts'
 import { type EngineOptions, openEngine } from '../engine/threadEngine.ts'
-import { PlanError } from '../errors.ts'
 import type { Sentences } from '../evaluate/embeddings.ts'
 import type { Engine } from '../measures/measurement.ts'
 import type { Method } from '../methods/method.ts'
 import type { MethodOptions } from '../methods/options.ts'
 import { methodMeant, methodOf, optionsOf } from '../methods/registry.ts'
 import { contentHash } from '../model/contentHash.ts'
-import { kindsOf } from '../model/kinds.ts'
 import { layerCounts } from '../model/layers.ts'
 import { loadModel } from '../model/load.ts'
 import type { Model } from '../model/model.ts'
-import { removedParameters } from '../model/plan.ts'
 import type { Task } from '../model/task.ts'
 import { taskObjective } from '../objectives/taskObjective.ts'
 import type { BlockId, BlockKind, PruningPlan, RowObjective, TokenRows } from '../types.ts'
-import { type Budget, budgetFlag, checkBudget, defaultBudget, isReached, ratioRules } from './budget.ts'
+import { type Budget, defaultBudget } from './budget.ts'
 import { readRows, readSentences, taskOf } from './calibrate.ts'
-import { defaultFormats } from './defaultFormats.ts'
 import { checkDestinations, inRunDirectory } from './exportFormats.ts'
-import { checkFormats } from './formatChecks.ts'
-import { checkOutputNorms, startOf } from './outputNorms.ts'
+import { checkCounts, checkTimed, goalOf } from './goal.ts'
 import type { RunInputs } from './planFile.ts'
-import { protectedBlocks, recordedProtection } from './protection.ts'
+import { recordedProtection } from './protection.ts'
 import type { AnyPruneRequest } from './pruneRequest.ts'
 import { checkRunDirectory } from './replaceable.ts'
 import { promptsIfAny, type ReadyPrompts, readyPrompts } from './samples.ts'
-import { checkRowCount, checkStockLayout, type ResolvedSearch, resolveSearch } from './searchRequest.ts'
+import { checkRowCount, type ResolvedSearch, resolveSearch } from './searchRequest.ts'
 import { budgetOfPlan, checkPlanToImprove, readPlanToImprove, recordedStart } from './startPlan.ts'
 import { versions } from './versions.ts'
 
@@ -133,41 +128,6 @@ export async function prepare(request: AnyPruneRequest): Promise<Prepared> {
   }
 }
 
-/** What is to be removed, and from what. Throws `PlanError` where the model, the method or a format does not allow it. */
-async function goalOf(
-  model: Model,
-  method: Method,
-  options: MethodOptions,
-  searching: ResolvedSearch,
-  request: AnyPruneRequest,
-) {
-  const { outputNorms = 'keep' } = request
-  checkOutputNorms(model, outputNorms)
-  const start = startOf(outputNorms)
-  const kinds = request.kinds ?? kindsOf(model)
-  const keep = protectedBlocks(model, request)
-  const removable = method.removable({ model, start, kinds, keep }, options)
-  const { budget: asked = defaultBudget } = request
-  if (method.removesAll && request.budget !== undefined) {
-    throw new PlanError(
-      `${budgetFlag(request.budget as Budget)}: ${method.name} removes what it is told to; leave the budget out, or take another method`,
-    )
-  }
-  checkRule(asked, method, searching)
-  const isAll = method.removesAll === true || ('remove' in asked && asked.remove === 'all')
-  const budget = isAll ? { remove: removable.length } : (asked as Budget)
-  checkBudget(model, budget, kinds)
-  const most: PruningPlan = { ...start, blocks: removable }
-  if (!('speedup' in budget)) checkReach(model, budget, method, most)
-  if (searching.layout === 'stock') checkStockLayout(model, start)
-  if (request.export !== false) {
-    const { layout } = searching
-    const coming = { method, options, layout, start, most, isAll }
-    await checkFormats(model, request.formats ?? defaultFormats(model), coming)
-  }
-  return { budget, kinds, keep, start, most }
-}
-
 async function readTextsOf(
   model: Model,
   searching: ResolvedSearch,
@@ -223,48 +183,6 @@ async function inputsOf(
     seed,
     versions: versions(),
   }
-}
-
-/** Throws `PlanError` where blocks are to be timed on a device that is handed the next one while it computes one. */
-function checkTimed({ budget = defaultBudget, device = 'cpu', timer }: AnyPruneRequest): void {
-  if (!('speedup' in budget) || device === 'cpu' || timer !== undefined) return
-  throw new PlanError(
-    `--speedup ${budget.speedup}: times block by block, which the CPU alone computes one after the other, found --device ${device}; ` +
-      'take --device cpu, or another budget',
-  )
-}
-
-/** Throws `PlanError` where a number of blocks is asked of a method that takes units out of them. */
-function checkCounts(budget: NonNullable<AnyPruneRequest['budget']>, method: Method, options: MethodOptions): void {
-  const masks = method.masks?.(options) ?? []
-  if (!('remove' in budget) || masks.length === 0 || masks.includes('blocks') || masks.includes('layers')) return
-  throw new PlanError(
-    `--remove ${budget.remove}: counts blocks, but ${method.name} removes ${masks.join(' and ')} inside them; ` +
-      'ask for --ratio, --size, --kv-bytes or --speedup',
-  )
-}
-
-/** Throws `PlanError` where a rule is asked of what is given the budget and keeps to it by itself. */
-function checkRule(budget: NonNullable<AnyPruneRequest['budget']>, method: Method, searching: ResolvedSearch): void {
-  const { ratioRule = 'at-least' } = 'ratio' in budget ? budget : {}
-  if (!ratioRules.includes(ratioRule)) {
-    throw new PlanError(`--ratio-rule ${ratioRule}: expected one of ${ratioRules.join(', ')}`)
-  }
-  const loop = searching.search ?? method
-  if (ratioRule === 'at-least' || !(loop.endsItself || searching.layout === 'stock')) return
-  const name = searching.layout === 'stock' ? '--layout stock' : loop.name
-  throw new PlanError(`--ratio-rule ${ratioRule}: ${name} keeps to at least the ratio by itself; leave the rule out`)
-}
-
-/** Throws `PlanError` when `budget` is not reached by `most`, all that the method may remove. */
-function checkReach(model: Model, budget: Budget, { name, note }: Method, most: PruningPlan): void {
-  if (isReached(model, most, budget)) return
-  const share = removedParameters(model, most) / model.parameters
-  const why = note === undefined ? '' : ` (it ${note})`
-  throw new PlanError(
-    `${budgetFlag(budget)}: ${name} with these options can remove at most ${most.blocks.length} of the ${model.blocks.length} blocks of ` +
-      `${model.id}, ${share.toFixed(3)} of its parameters${why}; ask for less, or take another method`,
-  )
 }
 
 /** As in BlockPruner's code: targets equal to the padding id are not counted, unless that id is 0 or absent. */
