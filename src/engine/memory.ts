@@ -44,11 +44,11 @@ export function planMemory(model: Model, maxBytes: number, program: Program = pr
     return { weights: 'resident', stateBytes, stateBytesAtHead: stateBytes, weightBytes, maxBytes }
   }
   const { blocks, outer, head } = largestStages(model, program)
-  // the next block is read while one computes
-  const stateBytes = maxBytes - Math.max(2 * blocks, outer)
+  // the next block is read while one computes; what comes before the blocks has one state beside it
+  const stateBytes = maxBytes - 2 * blocks
   const stateBytesAtHead = maxBytes - head
   const least = leastStates * batchBytes
-  if (Math.min(stateBytes, stateBytesAtHead) >= least) {
+  if (Math.min(stateBytes, stateBytesAtHead, maxBytes - outer) >= least) {
     return { weights: 'streamed', stateBytes, stateBytesAtHead, weightBytes, maxBytes }
   }
   const needed = Math.max(2 * blocks, outer, head) + least
