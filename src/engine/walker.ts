@@ -1,17 +1,16 @@
 import type { Device } from '../device/device.ts'
-import { openSpillFile, type SpillFile } from '../format/spillFile.ts'
 import type { Program, Stage } from '../graph/program.ts'
 import type { Chunk, Observer, State, Walking } from '../measures/machine.ts'
 import type { Model } from '../model/model.ts'
-import type { TokenRows } from '../types.ts'
-import { type BatchSizes, batchSizesOf, chunksOf, dataOf } from './batches.ts'
-import { type Edit, internedEdits } from './edit.ts'
-import { lifetimesOn } from './lifetimes.ts'
+import { batchSizesOf, chunksOf, dataOf } from './batches.ts'
+import { type Edit, type Edits, internedEdits } from './edit.ts'
+import { type Lifetimes, lifetimesOn } from './lifetimes.ts'
 import type { MemoryPlan } from './memory.ts'
+import { giveBack, type Parking, parkingIn } from './parking.ts'
+import { type RememberedChunks, rememberedChunks } from './rememberedChunks.ts'
 import type { Runner } from './runner.ts'
 import { walkBreadthFirst } from './walk/breadthFirst.ts'
 import { walkDepthFirst } from './walk/depthFirst.ts'
-import { type PrefixCache, prefixCache } from './walk/prefixCache.ts'
 import { commonEdits, type Walk } from './walk/walk.ts'
 
 /** Walks plans over rows, in the order and in the pieces that memory allows. */
@@ -29,163 +28,141 @@ export interface WalkerOptions {
   readonly spillFolder: string | undefined
 }
 
+/** What a walk needs besides what is asked. */
+interface Ground extends WalkerOptions {
+  readonly device: Device
+  /** Hidden width D. */
+  readonly width: number
+  readonly lifetimes: Lifetimes
+  readonly edits: Edits
+  readonly remembered: RememberedChunks
+  readonly parking: Parking
+}
+
 /** Different edits known before all are forgotten: a search over masks makes new ones for ever. */
 const maxEdits = 10_000
 
-/** What was remembered of a chunk of rows. */
-interface RememberedChunk {
-  readonly rows: TokenRows
-  readonly start: number
-  readonly bytes: number
-  readonly cache: PrefixCache<State, Edit>
-}
-
 /** A walker of the plans of `model`. */
-export function walkerOn(
-  model: Model,
-  device: Device,
-  { program, unpadded, runner, memory, spillFolder }: WalkerOptions,
-): Walker {
-  const width = model.sizes['D']!
+export function walkerOn(model: Model, device: Device, options: WalkerOptions): Walker {
+  const { program, unpadded, memory, spillFolder = '.' } = options
   const lifetimes = lifetimesOn(device)
-  const edits = internedEdits(model)
-  let spill: Promise<SpillFile> | undefined
-  /** Of the rows walked last, the latest first. */
-  let remembered: readonly RememberedChunk[] = []
-
-  /** The cache of a chunk of rows. Those walked longest ago are forgotten where all together need too much memory. */
-  function cacheOf(rows: TokenRows, { start, batches }: Chunk, sizes: BatchSizes): PrefixCache<State, Edit> {
-    const known = remembered.find((entry) => entry.rows === rows && entry.start === start)
-    const bytes = batches.length * sizes.remembered
-    const latest = known ?? { rows, start, bytes, cache: prefixCache<State, Edit>(lifetimes) }
-    let total = 0
-    remembered = [latest, ...remembered.filter((entry) => entry !== latest)].filter((entry) => {
-      total += entry.bytes
-      const stays = entry === latest || total <= memory.stateBytes
-      if (!stays) entry.cache.clear()
-      return stays
-    })
-    return latest.cache
+  const ground: Ground = {
+    ...options,
+    device,
+    width: model.sizes['D']!,
+    lifetimes,
+    edits: internedEdits(model),
+    remembered: rememberedChunks(memory.stateBytes, lifetimes),
+    parking: parkingIn(spillFolder, device, lifetimes),
   }
-
-  /** The walk of plans whose edits are `known` over one chunk. */
-  function walkOf(
-    { signal }: Walking,
-    stages: readonly Stage[],
-    known: readonly (readonly (Edit | undefined)[])[],
-    chunk: Chunk,
-    observer: Observer,
-  ): Walk<State, Edit> {
-    return {
-      stages: stages.length,
-      edit: (plan, stage) => known[plan]![stage],
-      async step(index, edit, state, members) {
-        signal?.throwIfAborted()
-        const stage = stages[index]!
-        const at = { stage, plans: members, chunk }
-        await observer.before?.({ ...at, state }, (i) => runner.channels(stage, edit, state[i]!))
-        const next = await runner.stage(stage, edit, state)
-        lifetimes.retain(next)
-        await observer.after?.({ ...at, state: next })
-        return next
-      },
-      arrive: (arrived, state) => observer.arrive?.(arrived, chunk, state) ?? Promise.resolve(),
-      ...lifetimes,
-    }
-  }
-
-  /** All plans together, depth first; all weights stay. */
-  async function walkResident(walking: Walking, stages: readonly Stage[], observer: Observer): Promise<void> {
-    const { rows, plans, prefix, fewStates } = walking
-    const known = (prefix === undefined ? plans : [...plans, prefix]).map((plan) => edits.of(plan, stages))
-    const sizes = batchSizesOf(rows, program, width)
-    const batches = fewStates ? 1 : Math.max(1, Math.floor(memory.stateBytes / sizes.remembered))
-    for (const chunk of walking.chunk ? [walking.chunk] : chunksOf(rows, sizes.batchRows, batches)) {
-      await observer.chunk?.(chunk)
-      const walk = walkOf(walking, stages, known, chunk, observer)
-      const cache = fewStates ? undefined : cacheOf(rows, chunk, sizes)
-      const start = chunk.batches.map((batch) => dataOf(device, rows, batch, program.readsPadding))
-      const all = plans.map((_, i) => i)
-      await walkDepthFirst(walk, all, start, { cache, prefix: prefix && plans.length })
-    }
-  }
-
-  /** So many plans at a time as their states allow, breadth first; the weights of a stage are read once for all of them. */
-  async function walkStreamed(walking: Walking, stages: readonly Stage[], observer: Observer): Promise<void> {
-    const { rows, plans } = walking
-    const known = plans.map((plan) => edits.of(plan, stages))
-    const sizes = batchSizesOf(rows, program, width)
-    // what enters a stage and what leaves it are alive together
-    const fitting = Math.max(1, Math.floor(memory.stateBytes / sizes.alive) - 2)
-    const batches = Math.max(1, Math.floor(fitting / plans.length))
-    const groups = groupsOf(known, stages.length, Math.max(1, Math.floor(fitting / batches)))
-    for (const chunk of walking.chunk ? [walking.chunk] : chunksOf(rows, sizes.batchRows, batches)) {
-      await observer.chunk?.(chunk)
-      for (const group of groups) {
-        const atHead = (group.length + 1) * chunk.batches.length * sizes.alive
-        const start = chunk.batches.map((batch) => dataOf(device, rows, batch, program.readsPadding))
-        await walkBreadthFirst(
-          {
-            ...walkOf(walking, stages, known, chunk, observer),
-            enter(stage, next) {
-              runner.prefetch(stages[stage]!)
-              // the next block is read while this one computes; what is not a block may be as large as all that is allowed
-              const following = next === undefined ? undefined : stages[next]
-              if (stages[stage]!.block && following?.block) runner.prefetch(following)
-            },
-            async leave(stage) {
-              await runner.leave(stages[stage]!)
-              if (stages[stage]!.block === undefined) collectGarbage()
-            },
-            ...(atHead > memory.stateBytesAtHead && { park }),
-          },
-          group,
-          start,
-        )
-        await runner.leaveOuter()
-        device.trim()
-        collectGarbage()
-        if (spill !== undefined) (await spill).clear()
-      }
-    }
-  }
-
-  /** Puts the final hidden states of a group aside: beside the weights of the head there is no room for all of them. */
-  async function park(state: State): Promise<() => Promise<State>> {
-    spill ??= openSpillFile(spillFolder ?? '.')
-    const file = await spill
-    const parts: { readonly position: number; readonly length: number; readonly dims: readonly number[] }[] = []
-    for (const { hidden } of state) {
-      const values = (await device.read(hidden!)) as Float32Array
-      parts.push({ position: await file.write(values), length: values.length, dims: hidden!.dims })
-    }
-    lifetimes.release(state)
-    return async () => {
-      // the states that are parked now have left their memory
-      device.trim()
-      const brought: State = await Promise.all(
-        parts.map(async ({ position, length, dims }) => ({
-          hidden: device.upload('float32', await file.read(position, length), dims),
-        })),
-      )
-      lifetimes.retain(brought)
-      return brought
-    }
-  }
-
   return {
     async walk(walking, observer) {
+      const { edits, remembered } = ground
       if (edits.size > maxEdits) {
-        for (const { cache } of remembered) cache.clear()
+        remembered.clear()
         edits.clear()
       }
       const { stages } = walking.rows.lengths === undefined ? unpadded : program
-      await (memory.weights === 'resident' ? walkResident : walkStreamed)(walking, stages, observer)
+      await (memory.weights === 'resident' ? walkResident : walkStreamed)(ground, walking, stages, observer)
     },
-    async close() {
-      if (spill !== undefined) await (await spill).close()
-    },
+    close: () => ground.parking.close(),
   }
+}
+
+/** All plans together, depth first; all weights stay. */
+async function walkResident(
+  ground: Ground,
+  walking: Walking,
+  stages: readonly Stage[],
+  observer: Observer,
+): Promise<void> {
+  const { edits, program, width, memory, remembered } = ground
+  const { rows, plans, prefix, fewStates } = walking
+  const known = (prefix === undefined ? plans : [...plans, prefix]).map((plan) => edits.of(plan, stages))
+  const sizes = batchSizesOf(rows, program, width)
+  const batches = fewStates ? 1 : Math.max(1, Math.floor(memory.stateBytes / sizes.remembered))
+  for (const chunk of walking.chunk ? [walking.chunk] : chunksOf(rows, sizes.batchRows, batches)) {
+    await observer.chunk?.(chunk)
+    const walk = walkOf(ground, walking, stages, known, chunk, observer)
+    const cache = fewStates ? undefined : remembered.of(rows, chunk, chunk.batches.length * sizes.remembered)
+    const all = plans.map((_, i) => i)
+    await walkDepthFirst(walk, all, startOf(ground, walking, chunk), { cache, prefix: prefix && plans.length })
+  }
+}
+
+/** So many plans at a time as their states allow, breadth first; the weights of a stage are read once for all of them. */
+async function walkStreamed(
+  ground: Ground,
+  walking: Walking,
+  stages: readonly Stage[],
+  observer: Observer,
+): Promise<void> {
+  const { edits, program, width, memory, runner, parking, device } = ground
+  const { rows, plans } = walking
+  const known = plans.map((plan) => edits.of(plan, stages))
+  const sizes = batchSizesOf(rows, program, width)
+  // what enters a stage and what leaves it are alive together
+  const fitting = Math.max(1, Math.floor(memory.stateBytes / sizes.alive) - 2)
+  const batches = Math.max(1, Math.floor(fitting / plans.length))
+  const groups = groupsOf(known, stages.length, Math.max(1, Math.floor(fitting / batches)))
+  for (const chunk of walking.chunk ? [walking.chunk] : chunksOf(rows, sizes.batchRows, batches)) {
+    await observer.chunk?.(chunk)
+    const walk = {
+      ...walkOf(ground, walking, stages, known, chunk, observer),
+      enter(stage: number, next: number | undefined) {
+        runner.prefetch(stages[stage]!)
+        // the next block is read while this one computes; what is not a block may be as large as all that is allowed
+        const following = next === undefined ? undefined : stages[next]
+        if (stages[stage]!.block && following?.block) runner.prefetch(following)
+      },
+      async leave(stage: number) {
+        await runner.leave(stages[stage]!)
+        if (stages[stage]!.block === undefined) giveBack(device)
+      },
+    }
+    for (const group of groups) {
+      const atHead = (group.length + 1) * chunk.batches.length * sizes.alive
+      const { park } = parking
+      const parked = atHead > memory.stateBytesAtHead ? { ...walk, park } : walk
+      await walkBreadthFirst(parked, group, startOf(ground, walking, chunk))
+      await runner.leaveOuter()
+      giveBack(device)
+      await parking.clear()
+    }
+  }
+}
+
+/** The walk of plans whose edits are `known` over one chunk. */
+function walkOf(
+  { runner, lifetimes }: Ground,
+  { signal }: Walking,
+  stages: readonly Stage[],
+  known: readonly (readonly (Edit | undefined)[])[],
+  chunk: Chunk,
+  observer: Observer,
+): Walk<State, Edit> {
+  return {
+    stages: stages.length,
+    edit: (plan, stage) => known[plan]![stage],
+    async step(index, edit, state, members) {
+      signal?.throwIfAborted()
+      const stage = stages[index]!
+      const at = { stage, plans: members, chunk }
+      await observer.before?.({ ...at, state }, (i) => runner.channels(stage, edit, state[i]!))
+      const next = await runner.stage(stage, edit, state)
+      lifetimes.retain(next)
+      await observer.after?.({ ...at, state: next })
+      return next
+    },
+    arrive: (arrived, state) => observer.arrive?.(arrived, chunk, state) ?? Promise.resolve(),
+    retain: lifetimes.retain,
+    release: lifetimes.release,
+  }
+}
+
+/** What the first stage reads of each micro-batch. */
+function startOf({ device, program }: Ground, { rows }: Walking, { batches }: Chunk): State {
+  return batches.map((batch) => dataOf(device, rows, batch, program.readsPadding))
 }
 
 /** Plans in groups of at most `size`, those that part late from the others together: they share most. */
@@ -195,9 +172,4 @@ function groupsOf(known: readonly (readonly (Edit | undefined)[])[], stages: num
   const parting = known.map((edits) => edits.findIndex((edit, stage) => edit !== common[stage]))
   const sorted = plans.toSorted((a, b) => (parting[b]! >>> 0) - (parting[a]! >>> 0))
   return Array.from({ length: Math.ceil(plans.length / size) }, (_, i) => sorted.slice(i * size, (i + 1) * size))
-}
-
-/** Where the program lets us ask for it: weights that were let go are large, and V8 is in no hurry. */
-function collectGarbage(): void {
-  globalThis.gc?.()
 }

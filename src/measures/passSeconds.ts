@@ -25,7 +25,7 @@ export const passSeconds: Measure<PassSecondsOptions, Float64Array> = {
           before = now
         }
         await machine.walk(
-          { rows, plans: [plan], signal },
+          { rows, plans: [plan], signal, fewStates: true },
           {
             // making the rows' tensors is no part of a pass
             async chunk() {

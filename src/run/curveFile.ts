@@ -5,7 +5,7 @@ import { writeFileAtomic } from '../format/atomicFile.ts'
 import { type Task, taskNames } from '../model/task.ts'
 
 /** The loss after one step of a plan. */
-export interface CurvePoint {
+export interface CurveFilePoint {
   /** Steps of the plan that were taken; 0 is the dense model. */
   readonly step: number
   /** Blocks removed in this step. */
@@ -40,12 +40,12 @@ export interface CurveFile {
   }
   /** False where the text overlaps the calibration text; absent where that cannot be told. */
   readonly heldOut?: boolean | undefined
-  readonly points: readonly CurvePoint[]
+  readonly points: readonly CurveFilePoint[]
   readonly versions: Readonly<Record<string, string>>
 }
 
 // the types stand by themselves: those of zod need names of the browser, which a consumer need not have
-const pointSchema: z.ZodType<CurvePoint> = z.object({
+const pointSchema: z.ZodType<CurveFilePoint> = z.object({
   step: z.number().int().nonnegative(),
   removed: z.array(z.string()),
   parameters: z.number().int().nonnegative(),

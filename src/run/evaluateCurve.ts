@@ -10,7 +10,7 @@ import { perplexityBeside } from '../objectives/perplexity.ts'
 import { taskObjective } from '../objectives/taskObjective.ts'
 import type { PruningPlan, RowObjective } from '../types.ts'
 import { readRows, taskOf } from './calibrate.ts'
-import { type CurveFile, type CurvePoint, curveName, writeCurveFile } from './curveFile.ts'
+import { type CurveFile, type CurveFilePoint, curveName, writeCurveFile } from './curveFile.ts'
 import type { EvaluateRequest } from './evaluateModel.ts'
 import { checkSameModel, planOfSteps } from './givenPlan.ts'
 import { isHeldOut } from './heldOut.ts'
@@ -77,7 +77,7 @@ function pointOf(
   step: number,
   plan: PruningPlan,
   values: Float64Array,
-): CurvePoint {
+): CurveFilePoint {
   const loss = objective.combine(values)
   if (!Number.isFinite(loss)) {
     const what = step === 0 ? 'the dense model' : `step ${step}`

@@ -42,7 +42,9 @@ export async function walkBreadthFirst<State, Edit>(
     groups = next
   }
   const ends: { readonly plans: readonly number[]; readonly bring: () => Promise<State> }[] = []
-  for (const { plans: members, state } of groups) {
+  // one after the other, so that nothing here holds a state that was put aside
+  for (let group = groups.shift(); group !== undefined; group = groups.shift()) {
+    const { plans: members, state } = group
     ends.push({ plans: members, bring: walk.park === undefined ? async () => state : await walk.park(state) })
   }
   for (const { plans: members, bring } of ends) {

@@ -61,7 +61,6 @@ export async function walkDepthFirst<State, Edit>(
     const recalled = isFollowed ? cache?.recall(stage) : undefined
     if (recalled !== undefined) {
       walk.retain(recalled)
-      await walk.recalled?.(stage, recalled, members)
       return recalled
     }
     const next = await walk.step(stage, edit, state, members)

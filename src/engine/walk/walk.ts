@@ -9,8 +9,6 @@ export interface Walk<State, Edit> {
   edit(plan: number, stage: number): Edit | undefined
   /** The state after a stage, which the walk owns; `state` stays as it is. */
   step(stage: number, edit: Edit, state: State, plans: readonly number[]): Promise<State>
-  /** A stage whose result for these plans was remembered. */
-  recalled?(stage: number, state: State, plans: readonly number[]): Promise<void>
   /** The end of the walk for plans that are the same model. */
   arrive(plans: readonly number[], state: State): Promise<void>
   /** One owner more of a state, and one less. */
