@@ -17,7 +17,7 @@ export {
 export type { Comparison, HiddenStateReport, LossReport, PredictionTask } from './evaluate/compare.ts'
 export type { EmbeddingReport } from './evaluate/embeddings.ts'
 export { measurePerplexity, type PerplexityReport } from './evaluate/perplexity.ts'
-export type { SentencePooling } from './evaluate/sentencePooling.ts'
+export type { PoolingMode, SentencePooling } from './evaluate/sentencePooling.ts'
 export { exportGguf, type GgufExport, type GgufExportOptions } from './export/gguf.ts'
 export { exportHuggingFace, type HuggingFaceExport, type HuggingFaceExportOptions } from './export/huggingface.ts'
 export type { ExportForm, Layout } from './export/layout.ts'
