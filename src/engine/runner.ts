@@ -3,11 +3,10 @@ import type { Graph } from '../graph/graph.ts'
 import type { Stage } from '../graph/program.ts'
 import type { HostTensor, State, Tensors } from '../measures/machine.ts'
 import type { Model } from '../model/model.ts'
-import { blockSizes, stackSizes } from '../model/plan.ts'
-import type { StackName, WeightTable } from '../types.ts'
+import type { WeightTable } from '../types.ts'
 import { type Edit, untouched } from './edit.ts'
 import { environmentCache } from './environment.ts'
-import { type MemoryPlan, rolesOf } from './memory.ts'
+import type { MemoryPlan } from './memory.ts'
 import { type Edited, type Weights, weightsOf } from './weights.ts'
 
 /** Feeds graphs: finds what each input of a graph is, runs it, hands out its first output. */
@@ -24,11 +23,6 @@ export interface Runner {
     positions: number,
     given: Readonly<Record<string, HostTensor>>,
   ): Promise<Float32Array>
-  /** Begins to read the weights of a stage. */
-  prefetch(stage: Stage): void
-  /** Lets go of the weights of a stage, or of all outside the blocks, where they do not stay. */
-  leave(stage: Stage): Promise<void>
-  leaveOuter(): Promise<void>
 }
 
 /** A runner of the graphs of `model` on `device`. */
@@ -110,22 +104,5 @@ export function runnerOn(model: Model, device: Device, residency: MemoryPlan['we
       for (const handle of Object.values(uploaded)) device.free(handle)
       return takeFloats(device, output)
     },
-
-    prefetch(stage) {
-      const { block, weights: table, name } = stage
-      const graph = stage.graph(block?.units ?? 0)
-      if (graph === 'copy') return
-      const sizes = block === undefined ? stackSizes(model, name.split('.')[0] as StackName) : blockSizes(model, block)
-      weights.prefetch(table, rolesOf(graph), sizes)
-    },
-
-    leave: ({ weights: table, block }) => weights.leave(table, rolesOfTable(table), block !== undefined),
-
-    leaveOuter: () => weights.leave(model.outer, rolesOfTable(model.outer), false),
   }
-}
-
-/** Fused roles one by one. */
-function rolesOfTable(table: WeightTable): string[] {
-  return Object.keys(table).flatMap((roles) => roles.split('|'))
 }

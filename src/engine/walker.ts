@@ -9,6 +9,7 @@ import type { MemoryPlan } from './memory.ts'
 import { giveBack, type Parking, parkingIn } from './parking.ts'
 import { type RememberedChunks, rememberedChunks } from './rememberedChunks.ts'
 import type { Runner } from './runner.ts'
+import { leaveOuter, leaveStage, prefetchStage } from './stageWeights.ts'
 import { walkBreadthFirst } from './walk/breadthFirst.ts'
 import { walkDepthFirst } from './walk/depthFirst.ts'
 import { commonEdits, type Walk } from './walk/walk.ts'
@@ -30,6 +31,7 @@ export interface WalkerOptions {
 
 /** What a walk needs besides what is asked. */
 interface Ground extends WalkerOptions {
+  readonly model: Model
   readonly device: Device
   /** Hidden width D. */
   readonly width: number
@@ -48,6 +50,7 @@ export function walkerOn(model: Model, device: Device, options: WalkerOptions): 
   const lifetimes = lifetimesOn(device)
   const ground: Ground = {
     ...options,
+    model,
     device,
     width: model.sizes['D']!,
     lifetimes,
@@ -97,7 +100,7 @@ async function walkStreamed(
   stages: readonly Stage[],
   observer: Observer,
 ): Promise<void> {
-  const { edits, program, width, memory, runner, parking, device } = ground
+  const { model, edits, program, width, memory, runner, parking, device } = ground
   const { rows, plans } = walking
   const known = plans.map((plan) => edits.of(plan, stages))
   const sizes = batchSizesOf(rows, program, width)
@@ -110,13 +113,13 @@ async function walkStreamed(
     const walk = {
       ...walkOf(ground, walking, stages, known, chunk, observer),
       enter(stage: number, next: number | undefined) {
-        runner.prefetch(stages[stage]!)
+        prefetchStage(model, runner.weights, stages[stage]!)
         // the next block is read while this one computes; what is not a block may be as large as all that is allowed
         const following = next === undefined ? undefined : stages[next]
-        if (stages[stage]!.block && following?.block) runner.prefetch(following)
+        if (stages[stage]!.block && following?.block) prefetchStage(model, runner.weights, following)
       },
       async leave(stage: number) {
-        await runner.leave(stages[stage]!)
+        await leaveStage(runner.weights, stages[stage]!)
         if (stages[stage]!.block === undefined) giveBack(device)
       },
     }
@@ -125,7 +128,7 @@ async function walkStreamed(
       const { park } = parking
       const parked = atHead > memory.stateBytesAtHead ? { ...walk, park } : walk
       await walkBreadthFirst(parked, group, startOf(ground, walking, chunk))
-      await runner.leaveOuter()
+      await leaveOuter(model, runner.weights)
       giveBack(device)
       await parking.clear()
     }

@@ -71,21 +71,7 @@ export function gemmaLike(transformers: Architecture['transformers'], variant: G
           {
             kind: 'attention',
             unit: 'K',
-            weights: (config) => {
-              const bias = flagOf(config, 'attention_bias', false)
-              return {
-                norm: [`${layer}.input_layernorm.weight`, 'D'],
-                ...projection('q', `${layer}.self_attn.q_proj`, '(K G E)', 'D', { bias }),
-                ...projection('k', `${layer}.self_attn.k_proj`, '(K E)', 'D', { bias }),
-                ...projection('v', `${layer}.self_attn.v_proj`, '(K E)', 'D', { bias }),
-                ...(hasHeadNorms && {
-                  qNorm: [`${layer}.self_attn.q_norm.weight`, 'E'] as const,
-                  kNorm: [`${layer}.self_attn.k_norm.weight`, 'E'] as const,
-                }),
-                ...projection('o', `${layer}.self_attn.o_proj`, 'D', '(K G E)', { bias }),
-                ...(hasPostNorms && { postNorm: [`${layer}.post_attention_layernorm.weight`, 'D'] as const }),
-              }
-            },
+            weights: (config) => attentionWeights(config, variant),
             form: (config, layer) => {
               const { E, G } = sizesOf(config)
               const bias = flagOf(config, 'attention_bias', false)
@@ -140,6 +126,22 @@ const softcapOf = (config: ModelConfig, key: string, fallback: Softcap): number 
   fallback === 'none' ? undefined : numberOrNull(config, key, fallback)
 
 const layer = 'model.layers.{layer}'
+
+function attentionWeights(config: ModelConfig, { hasHeadNorms, hasPostNorms }: GemmaVariant): WeightTable {
+  const bias = flagOf(config, 'attention_bias', false)
+  return {
+    norm: [`${layer}.input_layernorm.weight`, 'D'],
+    ...projection('q', `${layer}.self_attn.q_proj`, '(K G E)', 'D', { bias }),
+    ...projection('k', `${layer}.self_attn.k_proj`, '(K E)', 'D', { bias }),
+    ...projection('v', `${layer}.self_attn.v_proj`, '(K E)', 'D', { bias }),
+    ...(hasHeadNorms && {
+      qNorm: [`${layer}.self_attn.q_norm.weight`, 'E'] as const,
+      kNorm: [`${layer}.self_attn.k_norm.weight`, 'E'] as const,
+    }),
+    ...projection('o', `${layer}.self_attn.o_proj`, 'D', '(K G E)', { bias }),
+    ...(hasPostNorms && { postNorm: [`${layer}.post_attention_layernorm.weight`, 'D'] as const }),
+  }
+}
 
 function mlpWeights(hasPostNorms: boolean): WeightTable {
   const norm = hasPostNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm'
