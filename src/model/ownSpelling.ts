@@ -18,7 +18,12 @@ export function inOwnWords(architecture: Architecture, config: ModelConfig): Mod
   }
   if (family !== 'encoder') requireValue(config, 'is_causal', true)
   if (family === 'encoderDecoder') requireValue(config, 'is_encoder_decoder', true)
-  if (family !== 'encoder' && !architecture.hasWindows) refuseWindowOfCache(config)
+  if (family !== 'encoder' && !architecture.hasWindows) {
+    refuseWindowOfCache(config)
+    // all layers are said to see everything, so that no window counts: generate of transformers would hand masks by type to attention
+    // that knows no types
+    if (config['layer_types'] != null) for (const key of keysOfCache) delete own[key]
+  }
   if (Object.keys(config['per_layer_config'] ?? {}).length > 0) {
     throw new UnsupportedModelError(
       'config.json: "per_layer_config" gives layers settings of their own, which is not supported; expected none',
@@ -26,6 +31,9 @@ export function inOwnWords(architecture: Architecture, config: ModelConfig): Mod
   }
   return own
 }
+
+/** What only the cache of transformers reads of a family without windows. */
+const keysOfCache = ['layer_types', 'sliding_window', 'attention_chunk_size']
 
 /** Such a model attends to everything until transformers generates with it: its cache then forgets what is beyond the window. */
 function refuseWindowOfCache(config: ModelConfig): void {

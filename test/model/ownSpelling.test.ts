@@ -26,6 +26,13 @@ describe('a config', () => {
     )
   })
 
+  it('of a family without windows says nothing of windows, where all layers see everything', () => {
+    const config = { model_type: 'llama', sliding_window: 64, layer_types: ['full_attention'], vocab_size: 9 }
+    expect(ownWords(config)).toEqual({ model_type: 'llama', vocab_size: 9 })
+    const windowed = { ...config, model_type: 'qwen2' }
+    expect(ownWords(windowed)).toEqual(windowed)
+  })
+
   it('of a Mistral with layer_types is that of a Ministral, as for the Auto classes of transformers', () => {
     expect(ownWords({ model_type: 'mistral' })['model_type']).toBe('mistral')
     expect(ownWords({ model_type: 'mistral', layer_types: null })['model_type']).toBe('ministral')
@@ -50,7 +57,6 @@ describe('a config', () => {
   it.each<ModelConfig>([
     { model_type: 'bert', is_causal: false },
     { model_type: 'llama', sliding_window: 128, max_position_embeddings: 128 },
-    { model_type: 'llama', sliding_window: 64, layer_types: ['full_attention'], max_position_embeddings: 128 },
     { model_type: 'qwen2', use_sliding_window: false, sliding_window: 64, max_position_embeddings: 128 },
     { model_type: 'llama', per_layer_config: {} },
   ])('%j asks for nothing else and stays as it is', (config) => {
