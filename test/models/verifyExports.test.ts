@@ -107,7 +107,9 @@ for (const subject of smollm2Path === undefined ? [embedded] : [embedded, smollm
       expect(asked.length, `${consumer} reads this format`).toBeGreaterThan(0)
       const absent = asked.find(({ status }) => status === 'skipped')
       if (absent !== undefined) skip(`${consumer}: ${absent.detail}`)
-      expect(asked.map(({ status }) => status)).toEqual(asked.map(() => 'agrees'))
+      // ONNX models of fewer bits are rounded from the plan's weights, and are said to be
+      const wanted = asked.map(({ precision }) => (/^(fp16|q8|q4)$/.test(precision) ? 'rounded' : 'agrees'))
+      expect(asked.map(({ status }) => status)).toEqual(wanted)
     }
 
     for (const [name, plan] of Object.entries(subject.plans)) {
