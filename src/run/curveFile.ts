@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { PlanError } from '../errors.ts'
 import { writeFileAtomic } from '../format/atomicFile.ts'
 import { type Task, taskNames } from '../model/task.ts'
+import type { PlanFile } from './planFile.ts'
 
 /** The loss after one step of a plan. */
 export interface CurveFilePoint {
@@ -29,15 +30,7 @@ export interface CurveFile {
   readonly method: string
   readonly task: Task
   /** What the numbers were measured on. */
-  readonly text: {
-    readonly source: string
-    readonly rows: number
-    readonly rowLength: number
-    readonly tokens: number
-    readonly bos: 'none' | 'first' | 'every-row'
-    readonly sha256: string
-    readonly prediction?: string | undefined
-  }
+  readonly text: Omit<PlanFile['calibration'], 'texts' | 'seed' | 'fingerprints'>
   /** False where the text overlaps the calibration text; absent where that cannot be told. */
   readonly heldOut?: boolean | undefined
   readonly points: readonly CurveFilePoint[]
